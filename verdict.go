@@ -1,0 +1,62 @@
+package driftgate
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Verdict is the gate's answer on a challenger.
+type Verdict uint8
+
+// The verdicts. Missing data is neither pass nor fail.
+const (
+	Inconclusive Verdict = iota // the zero value never promotes
+	Reject
+	Promote
+)
+
+// Verdicts lists every verdict.
+var Verdicts = []Verdict{Inconclusive, Reject, Promote}
+
+var verdictNames = []string{"inconclusive", "reject", "promote"}
+
+// String returns "inconclusive", "reject" or "promote".
+func (v Verdict) String() string {
+	if int(v) >= len(verdictNames) {
+		return fmt.Sprintf("verdict(%d)", v)
+	}
+	return verdictNames[v]
+}
+
+// MarshalText makes verdicts words in JSON.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote; the error is [ErrInvalid].
+func (v *Verdict) UnmarshalText(b []byte) error {
+	i := slices.Index(verdictNames, string(b))
+	if i < 0 {
+		return fmt.Errorf("verdict %q: want one of %v: %w", b, verdictNames, ErrInvalid)
+	}
+	*v = Verdict(i)
+	return nil
+}
+
+// Comparison is champion against challenger on the same held-out clean
+// samples, with the verdict that follows.
+type Comparison struct {
+	Champion           ModelRef `json:"champion"`
+	Challenger         ModelRef `json:"challenger"`
+	Pairs              int      `json:"pairs"`           // samples that both were judged on
+	BothRight          int      `json:"both_right"`      // unweighted counts ...
+	OnlyChampion       int      `json:"only_champion"`   // ... of the four
+	OnlyChallenger     int      `json:"only_challenger"` // ... possible outcomes
+	BothWrong          int      `json:"both_wrong"`
+	PValue             float64  `json:"p_value"`    // exact McNemar on the random stratum; 1 when it has no discordant pair
+	Difference         float64  `json:"difference"` // challenger's accuracy minus champion's, design-weighted
+	Lower              float64  `json:"lower"`      // 95% bounds of Difference
+	Upper              float64  `json:"upper"`
+	ChampionAccuracy   float64  `json:"champion_accuracy"`   // design-weighted, on the same samples
+	ChallengerAccuracy float64  `json:"challenger_accuracy"` // design-weighted, on the same samples
+	Verdict            Verdict  `json:"verdict"`
+	Reasons            []string `json:"reasons"`
+}
