@@ -1,0 +1,365 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"driftgate"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxFile is the largest configuration file that is read, in bytes.
+const maxFile = 1 << 20
+
+// Sources says where values may come from.
+type Sources struct {
+	File   string                           // path of the YAML file; empty is none
+	Lookup func(name string) (string, bool) // environment; nil is os.LookupEnv
+	Flags  map[string]string                // by key
+}
+
+// Value is one setting of the effective configuration.
+type Value struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`  // secrets masked
+	Source string `json:"source"` // "default", "file:12", "env NAME", "flag"
+	Doc    string `json:"doc"`
+}
+
+// legacy maps the environment variables of the systems that driftgate takes
+// over from to keys.
+var legacy = map[string]string{
+	"s3.endpoint":   "MINIO_URL",
+	"s3.access_key": "MINIO_USER",
+	"s3.secret_key": "MINIO_PASSWORD",
+}
+
+// Load builds the effective configuration. The error is
+// [driftgate.ErrInvalid] and lists every mistake with its place.
+func Load(src Sources) (Config, []Value, error) {
+	c := Default()
+	l := &loader{leaves: leavesOf(reflect.ValueOf(&c).Elem(), ""), source: map[string]string{}}
+	if src.Lookup == nil {
+		src.Lookup = os.LookupEnv
+	}
+	if src.File != "" {
+		l.file(src.File)
+	}
+	l.environment(src.Lookup)
+	for _, key := range slices.Sorted(mapKeys(src.Flags)) {
+		l.set(key, src.Flags[key], "flag")
+	}
+	for _, f := range c.check() {
+		if !l.bad[f.key] {
+			l.fail(cmp.Or(l.source[f.key], "default"), "%s: %s", f.key, f.text)
+		}
+	}
+	if len(l.errs) > 0 {
+		return c, nil, fmt.Errorf("config: %d mistakes: %w\n%w", len(l.errs), driftgate.ErrInvalid, errors.Join(l.errs...))
+	}
+	return c, l.values(), nil
+}
+
+func mapKeys(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+type leaf struct {
+	key, doc string
+	secret   bool
+	value    reflect.Value
+}
+
+func leavesOf(v reflect.Value, prefix string) []leaf {
+	var out []leaf
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		key := prefix + f.Tag.Get("key")
+		if f.Type.Kind() == reflect.Struct {
+			out = append(out, leavesOf(v.Field(i), key+".")...)
+			continue
+		}
+		out = append(out, leaf{key, f.Tag.Get("doc"), f.Tag.Get("secret") != "", v.Field(i)})
+	}
+	return out
+}
+
+type loader struct {
+	leaves []leaf
+	source map[string]string
+	bad    map[string]bool // keys whose text could not be read: not judged again
+	errs   []error
+}
+
+func (l *loader) fail(where, format string, args ...any) {
+	l.errs = append(l.errs, fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...)))
+}
+
+func (l *loader) leaf(key string) (leaf, bool) {
+	i := slices.IndexFunc(l.leaves, func(f leaf) bool { return f.key == key })
+	if i < 0 {
+		return leaf{}, false
+	}
+	return l.leaves[i], true
+}
+
+func (l *loader) set(key, text, where string) {
+	f, ok := l.leaf(key)
+	if !ok {
+		l.fail(where, "unknown key %s%s", key, l.suggest(key))
+		return
+	}
+	l.source[key] = where
+	if want := assign(f.value, text); want != "" {
+		shown := strconv.Quote(text)
+		if f.secret {
+			shown = "(secret)"
+		}
+		if l.bad == nil {
+			l.bad = map[string]bool{}
+		}
+		l.bad[key] = true
+		l.fail(where, "%s: %s: want %s", key, shown, want)
+	}
+}
+
+// suggest names the known key that shares the most with an unknown one.
+func (l *loader) suggest(key string) string {
+	best, score := "", 0
+	for _, f := range l.leaves {
+		n := 0
+		for n < min(len(f.key), len(key)) && f.key[n] == key[n] {
+			n++
+		}
+		for m := 1; m <= min(len(f.key), len(key)) && f.key[len(f.key)-m] == key[len(key)-m]; m++ {
+			n++
+		}
+		if n > score {
+			best, score = f.key, n
+		}
+	}
+	if score < 4 {
+		return ""
+	}
+	return "; did you mean " + best + "?"
+}
+
+func (l *loader) environment(lookup func(string) (string, bool)) {
+	for _, f := range l.leaves {
+		for _, name := range []string{legacy[f.key], EnvName(f.key)} {
+			if name == "" {
+				continue
+			}
+			if v, ok := lookup(name); ok {
+				if name == "MINIO_URL" && v != "" && !strings.Contains(v, "://") {
+					v = "http://" + v // as the old system's clients read it
+				}
+				l.set(f.key, v, "env "+name)
+			}
+		}
+	}
+}
+
+// EnvName is the environment variable of a key: s3.access_key is
+// DRIFTGATE_S3_ACCESS_KEY.
+func EnvName(key string) string {
+	return "DRIFTGATE_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+func (l *loader) file(path string) {
+	info, err := os.Stat(path)
+	if err != nil {
+		l.fail(path, "%v", err)
+		return
+	}
+	if info.Size() > maxFile {
+		l.fail(path, "%d bytes: want at most %d", info.Size(), maxFile)
+		return
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		l.fail(path, "%v", err)
+		return
+	}
+	tree, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		l.fail(path, "%v", err)
+		return
+	}
+	for _, doc := range tree.Docs {
+		l.walk(path, "", doc.Body)
+	}
+}
+
+func (l *loader) walk(path, prefix string, n ast.Node) {
+	switch n := n.(type) {
+	case nil, *ast.CommentGroupNode:
+	case *ast.MappingNode:
+		for _, v := range n.Values {
+			l.entry(path, prefix, v)
+		}
+	case *ast.MappingValueNode:
+		l.entry(path, prefix, n)
+	default:
+		l.fail(place(path, n.GetToken()), "want keys and values, got %s", n.Type())
+	}
+}
+
+func (l *loader) entry(path, prefix string, v *ast.MappingValueNode) {
+	key := prefix + v.Key.GetToken().Value
+	where := place(path, v.Key.GetToken())
+	if _, ok := l.leaf(key); !ok && l.section(key) {
+		l.walk(path, key+".", v.Value)
+		return
+	}
+	text, ok := scalar(v.Value)
+	if !ok {
+		l.fail(where, "unknown key %s%s", key, l.suggest(key))
+		return
+	}
+	if old, ok := l.source[key]; ok {
+		l.fail(where, "%s: set before, at %s", key, old)
+		return
+	}
+	l.set(key, text, where)
+}
+
+func (l *loader) section(key string) bool {
+	return slices.ContainsFunc(l.leaves, func(f leaf) bool { return strings.HasPrefix(f.key, key+".") })
+}
+
+func place(path string, t *token.Token) string {
+	return fmt.Sprintf("%s:%d", path, t.Position.Line)
+}
+
+// scalar renders a YAML scalar, or a flat list of them joined by commas.
+func scalar(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.SequenceNode:
+		var parts []string
+		for _, v := range n.Values {
+			s, ok := scalar(v)
+			if !ok {
+				return "", false
+			}
+			parts = append(parts, s)
+		}
+		return strings.Join(parts, ","), true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.NullNode:
+		return "", true
+	case ast.ScalarNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}
+
+// assign parses text into v; a bad text returns what would be right.
+func assign(v reflect.Value, text string) (want string) {
+	switch p := v.Addr().Interface().(type) {
+	case *string:
+		*p = text
+	case *bool:
+		b, err := strconv.ParseBool(text)
+		if *p = b; err != nil {
+			return "true or false"
+		}
+	case *int:
+		n, err := strconv.Atoi(text)
+		if *p = n; err != nil {
+			return "a whole number"
+		}
+	case *int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if *p = n; err != nil {
+			return "a whole number"
+		}
+	case *uint64:
+		n, err := strconv.ParseUint(text, 10, 64)
+		if *p = n; err != nil {
+			return "a whole number, not negative"
+		}
+	case *float64:
+		x, err := strconv.ParseFloat(text, 64)
+		if *p = x; err != nil {
+			return "a number"
+		}
+	case *time.Duration:
+		d, err := ParseDuration(text)
+		if *p = d; err != nil {
+			return "a duration such as 30s, 10m, 6h or 7d"
+		}
+	case *[]time.Duration:
+		return assignList(p, text, ParseDuration, "durations such as 1h, 24h, 7d")
+	case *[]int:
+		return assignList(p, text, strconv.Atoi, "whole numbers")
+	default:
+		panic(fmt.Sprintf("config: no parser for %T", p)) // a new field's type: caught by every test
+	}
+	return ""
+}
+
+func assignList[T any](p *[]T, text string, parse func(string) (T, error), want string) string {
+	var out []T
+	for part := range strings.SplitSeq(text, ",") {
+		x, err := parse(strings.TrimSpace(part))
+		if err != nil {
+			return want
+		}
+		out = append(out, x)
+	}
+	*p = out
+	return ""
+}
+
+// ParseDuration is [time.ParseDuration] with days: 7d is 168h.
+func ParseDuration(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || n < 0 || n > 36500 {
+			return 0, fmt.Errorf("duration %q: want such as 7d: %w", s, driftgate.ErrInvalid)
+		}
+		return time.Duration(n * 24 * float64(time.Hour)), nil
+	}
+	return time.ParseDuration(s)
+}
+
+func (l *loader) values() []Value {
+	var out []Value
+	for _, f := range l.leaves {
+		text := render(f.value)
+		if f.secret && text != "" {
+			text = "********"
+		}
+		out = append(out, Value{f.key, text, cmp.Or(l.source[f.key], "default"), f.doc})
+	}
+	return out
+}
+
+func render(v reflect.Value) string {
+	if v.Kind() != reflect.Slice {
+		return fmt.Sprint(v.Interface())
+	}
+	parts := make([]string, v.Len())
+	for i := range parts {
+		parts[i] = fmt.Sprint(v.Index(i).Interface())
+	}
+	return strings.Join(parts, ",")
+}
