@@ -1,0 +1,175 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	dg "driftgate"
+)
+
+// reasonOf is the stratum of a sample that nobody has curated: what its tags
+// say, first match first.
+func reasonOf(s dg.Sample, threshold float64) dg.Stratum {
+	switch {
+	case s.Stratum != "":
+		return s.Stratum
+	case s.Confidence < threshold: // false for NaN: a missing confidence is not low
+		return dg.LowConfidence
+	case s.Flagged:
+		return dg.Flagged
+	case s.CorrectedClass != "":
+		return dg.Corrected
+	}
+	return dg.Random
+}
+
+func confidence(c float64) any {
+	if math.IsNaN(c) {
+		return nil
+	}
+	return dg.RoundConfidence(c)
+}
+
+func checkSample(s dg.Sample) error {
+	if _, _, err := dg.ParseKey(s.Key); err != nil {
+		return err
+	}
+	if s.Timestamp.IsZero() {
+		return fmt.Errorf("sample %s: no timestamp: %w", s.Key, dg.ErrInvalid)
+	}
+	return nil
+}
+
+// Captured enters samples of the production bucket, or what is new about
+// them: a flag is kept for ever, a correction replaces the one before, and no
+// decision and no label is undone. A sample that was labelled as a random pick
+// and is flagged afterwards counts for the flagged stratum from then on. One
+// transaction; the error may be [driftgate.ErrInvalid], and then nothing is
+// entered.
+func (l *Ledger) Captured(ctx context.Context, samples ...dg.Sample) error {
+	if len(samples) == 0 {
+		return nil
+	}
+	return l.tx(ctx, "captured", func(tx *sql.Tx) error {
+		get, err := tx.PrepareContext(ctx, `SELECT `+recordColumns+` FROM samples WHERE id = ?`)
+		if err != nil {
+			return err
+		}
+		defer get.Close()
+		put, err := prepareRecord(ctx, tx)
+		if err != nil {
+			return err
+		}
+		defer put.Close()
+		for _, s := range samples {
+			if err := checkSample(s); err != nil {
+				return err
+			}
+			old, err := scanRecord(get.QueryRowContext(ctx, s.ID()))
+			if errors.Is(err, sql.ErrNoRows) {
+				old, err = Record{State: New}, nil
+				old.Sample = s
+				old.Stratum, old.SamplingFraction, old.LabelSource, old.LabelledAt = "", 0, "", time.Time{}
+			}
+			if err != nil {
+				return err
+			}
+			if next, changed := merged(old, s); changed {
+				if err := putRecord(ctx, put, next, l.threshold); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// merged is the record after the production bucket has shown s. What a
+// prediction was never changes; only flag, correction and whereabouts do.
+func merged(old Record, s dg.Sample) (next Record, changed bool) {
+	next = old
+	next.Key, next.InProduction = s.Key, true
+	next.Flagged = old.Flagged || s.Flagged
+	if s.CorrectedClass != "" {
+		next.CorrectedClass = s.CorrectedClass
+	}
+	if old.ModelVersion == "" {
+		next.ModelVersion = s.ModelVersion
+	}
+	next = next.settled()
+	changed = !old.InProduction || next.Key != old.Key || next.Flagged != old.Flagged || next.CorrectedClass != old.CorrectedClass ||
+		next.ModelVersion != old.ModelVersion || next.Stratum != old.Stratum
+	return next, changed
+}
+
+// settled moves a labelled random pick that users flagged or corrected to
+// that stratum: a late flag never counts for the random one, or its error would
+// count twice, as a pick and for all the others like it.
+func (r Record) settled() Record {
+	if r.State == Labelled && r.Stratum == dg.Random && r.SamplingFraction < 1 && (r.Flagged || r.CorrectedClass != "") {
+		r.Stratum, r.SamplingFraction = lateStratum(r), 1
+	}
+	return r
+}
+
+func lateStratum(r Record) dg.Stratum {
+	if r.Flagged {
+		return dg.Flagged
+	}
+	return dg.Corrected
+}
+
+// upsert writes every column of a record.
+var upsert = func() string {
+	columns := strings.Split(strings.Join(strings.Fields(recordColumns), " ")+", reason, outcome", ", ")
+	var sets []string
+	for _, c := range columns {
+		if c != "id" {
+			sets = append(sets, c+" = excluded."+c)
+		}
+	}
+	return `INSERT INTO samples (` + strings.Join(columns, ", ") + `) VALUES (?` + strings.Repeat(", ?", len(columns)-1) +
+		`) ON CONFLICT (id) DO UPDATE SET ` + strings.Join(sets, ", ")
+}()
+
+func prepareRecord(ctx context.Context, tx *sql.Tx) (*sql.Stmt, error) {
+	return tx.PrepareContext(ctx, upsert)
+}
+
+func putRecord(ctx context.Context, put *sql.Stmt, r Record, threshold float64) error {
+	outcome := 0
+	switch {
+	case r.Correct():
+		outcome = 1
+	case r.State == Labelled:
+		outcome = 2
+	}
+	_, err := put.ExecContext(ctx, r.Key, r.ID(), tagNanos(r.Timestamp), r.PredictedClass, confidence(r.Confidence),
+		r.Flagged, r.CorrectedClass, r.ModelVersion, r.InProduction, string(r.State), string(r.Stratum), r.SamplingFraction,
+		nanos(r.Interval), r.Selected, r.Placed, r.Label, string(r.LabelSource), tagNanos(r.LabelledAt),
+		string(reasonOf(r.Sample, threshold)), outcome)
+	if err != nil {
+		return fmt.Errorf("sample %s: %w", r.ID(), err)
+	}
+	return nil
+}
+
+// save writes one record within a transaction.
+func (l *Ledger) save(ctx context.Context, tx *sql.Tx, rs ...Record) error {
+	put, err := prepareRecord(ctx, tx)
+	if err != nil {
+		return err
+	}
+	defer put.Close()
+	for _, r := range rs {
+		if err := putRecord(ctx, put, r, l.threshold); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	dg "driftgate"
+)
+
+// ForeignLabel is what one object of the clean bucket says.
+type ForeignLabel struct {
+	Sample   dg.Sample // its key names the human class's directory
+	Label    string    // the label of that directory
+	Interval time.Time // start of the curate interval, if the tags name a stratum
+}
+
+// SetForeignLabel enters a sample of the clean bucket with its label; see
+// [Ledger.SetForeignLabels].
+func (l *Ledger) SetForeignLabel(ctx context.Context, s dg.Sample, label string) error {
+	return l.SetForeignLabels(ctx, ForeignLabel{Sample: s, Label: label})
+}
+
+// SetForeignLabels enters what the clean bucket shows, in one transaction. A
+// sample that is not known from production yet is entered too. Of two labels
+// the later one (by Sample.LabelledAt) counts; a sample whose answer is being
+// collected is left to collect. The error may be [driftgate.ErrInvalid].
+func (l *Ledger) SetForeignLabels(ctx context.Context, labels ...ForeignLabel) error {
+	if len(labels) == 0 {
+		return nil
+	}
+	return l.tx(ctx, "foreign labels", func(tx *sql.Tx) error {
+		for _, f := range labels {
+			if err := l.foreignLabel(ctx, tx, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (l *Ledger) foreignLabel(ctx context.Context, tx *sql.Tx, f ForeignLabel) error {
+	if err := checkSample(f.Sample); err != nil {
+		return err
+	}
+	if f.Label == "" {
+		return fmt.Errorf("sample %s: no label: %w", f.Sample.Key, dg.ErrInvalid)
+	}
+	var answered bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM answers WHERE id = ?)`, f.Sample.ID()).Scan(&answered)
+	if err != nil {
+		return err
+	}
+	old, err := record(ctx, tx, f.Sample.ID())
+	switch {
+	case errors.Is(err, dg.ErrNotFound):
+		old = Record{Sample: f.Sample, State: New}
+		old.Stratum, old.SamplingFraction = "", 0
+	case err != nil:
+		return err
+	case answered:
+		return nil
+	}
+	if r := WithLabel(old, f); r != old {
+		return l.save(ctx, tx, r)
+	}
+	return nil
+}
+
+// WithLabel is the record of a sample after the clean bucket has shown f: pure,
+// so that a rebuild ends where the daily bookkeeping ends.
+func WithLabel(r Record, f ForeignLabel) Record {
+	at := fromNanos(tagNanos(f.Sample.LabelledAt))
+	if r.State == Labelled && !(at.After(r.LabelledAt) && r.Label != f.Label) {
+		return r
+	}
+	if r.Stratum == "" && f.Sample.Stratum != "" {
+		r.Stratum, r.SamplingFraction = f.Sample.Stratum, f.Sample.SamplingFraction
+		r.Interval, r.Selected = f.Interval, true
+	}
+	return r.labelled(f.Label, f.Sample.LabelSource, at)
+}
+
+// Rebuild empties the samples part and fills it with records, in one
+// transaction: all or nothing. Answers not yet collected are kept for the
+// samples that still wait; runs, alarms and settings stay as they are. Captured
+// and decided samples that records does not show are forgotten, so nothing else
+// should be at work.
+func (l *Ledger) Rebuild(ctx context.Context, records iter.Seq[Record]) error {
+	return l.tx(ctx, "rebuild", func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM samples`); err != nil {
+			return err
+		}
+		put, err := prepareRecord(ctx, tx)
+		if err != nil {
+			return err
+		}
+		defer put.Close()
+		for r := range records {
+			if err := checkSample(r.Sample); err != nil {
+				return err
+			}
+			if err := putRecord(ctx, put, r.settled(), l.threshold); err != nil {
+				return err
+			}
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM answers WHERE NOT EXISTS
+			(SELECT 1 FROM samples WHERE samples.id = answers.id AND samples.state = 'waiting')`)
+		return err
+	})
+}

@@ -1,0 +1,221 @@
+// Package ledger is the SQL index of what the object store holds: every
+// sample, where it stands between prediction and label, and the counts that
+// the statistics are made of.
+//
+// It can be rebuilt from the buckets, so it is never the only copy of
+// anything but run history and of answers not yet collected. Every method may
+// be repeated: a step that ran half, or twice, does no harm. A sample is in
+// one state at a time, a label is never lost, and news from the production
+// bucket never undoes a decision.
+//
+// One connection writes, a few read; a write is durable when its method
+// returns. Times that come from tags have whole seconds, as tags have.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	dg "driftgate"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	readers     = 4
+	busyTimeout = 10 * time.Second // for another process; within this one writers queue
+)
+
+// DefaultThreshold is the confidence below which a sample that nobody has
+// curated counts as [driftgate.LowConfidence].
+const DefaultThreshold = 0.7
+
+// Ledger is an open index. It is safe for concurrent use.
+type Ledger struct {
+	write     *sql.DB // one connection, transactions take the write lock at once
+	read      *sql.DB
+	threshold float64
+}
+
+// An Option changes what [Open] opens.
+type Option func(*Ledger)
+
+// WithThreshold sets the confidence, 0 to 1, below which uncurated samples
+// count as low confidence: the curate pipeline's threshold.
+func WithThreshold(t float64) Option { return func(l *Ledger) { l.threshold = t } }
+
+// Open opens the SQLite file at path, creates it when there is none, and
+// migrates it to the newest schema.
+func Open(ctx context.Context, path string, options ...Option) (*Ledger, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: open %s: %w", path, err)
+	}
+	l := &Ledger{threshold: DefaultThreshold}
+	for _, o := range options {
+		o(l)
+	}
+	if !(l.threshold >= 0 && l.threshold <= 1) {
+		return nil, fmt.Errorf("ledger: open %s: threshold %g: want 0 to 1: %w", path, l.threshold, dg.ErrInvalid)
+	}
+	if l.write, err = sql.Open("sqlite", dsn(abs, "_txlock=immediate")); err != nil {
+		return nil, fmt.Errorf("ledger: open %s: %w", path, err)
+	}
+	l.write.SetMaxOpenConns(1)
+	if err := migrate(ctx, l.write); err != nil {
+		return nil, errors.Join(fmt.Errorf("ledger: open %s: %w", path, err), l.write.Close())
+	}
+	if l.read, err = sql.Open("sqlite", dsn(abs, "_pragma=query_only(1)")); err != nil {
+		return nil, errors.Join(fmt.Errorf("ledger: open %s: %w", path, err), l.write.Close())
+	}
+	l.read.SetMaxOpenConns(readers)
+	l.read.SetMaxIdleConns(readers)
+	return l, nil
+}
+
+// Close waits for running statements and closes the file.
+func (l *Ledger) Close() error {
+	if err := errors.Join(l.read.Close(), l.write.Close()); err != nil {
+		return fmt.Errorf("ledger: close: %w", err)
+	}
+	return nil
+}
+
+func dsn(abs, extra string) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}
+	return fmt.Sprintf("%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&%s",
+		u.String(), busyTimeout.Milliseconds(), extra)
+}
+
+func migrate(ctx context.Context, db *sql.DB) error {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// tx runs f in one write transaction: committed when f returns nil, else
+// rolled back. doing names it in errors, "save run x". f must use the given
+// transaction only: there is one write connection.
+func (l *Ledger) tx(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
+	tx, err := l.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("ledger: %s: %w", doing, err)
+	}
+	if err := f(tx); err != nil {
+		return fmt.Errorf("ledger: %s: %w", doing, errors.Join(err, rollback(tx)))
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("ledger: %s: %w", doing, err)
+	}
+	return nil
+}
+
+func rollback(tx *sql.Tx) error {
+	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+		return err
+	}
+	return nil
+}
+
+// collect runs a query on a read connection and scans every row.
+func collect[T any](ctx context.Context, l *Ledger, doing string, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	fail := func(err error) ([]T, error) { return nil, fmt.Errorf("ledger: %s: %w", doing, err) }
+	rows, err := l.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return fail(err)
+		}
+		out = append(out, v)
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
+	}
+	return out, nil
+}
+
+// Setting returns a value kept by [Ledger.SetSetting]; ok is false when there
+// is none.
+func (l *Ledger) Setting(ctx context.Context, key string) (value string, ok bool, err error) {
+	err = l.read.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = ?`, key).Scan(&value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("ledger: setting %s: %w", key, err)
+	}
+	return value, true, nil
+}
+
+// SetSetting keeps a small value under a name.
+func (l *Ledger) SetSetting(ctx context.Context, key, value string) error {
+	return l.tx(ctx, "set setting "+key, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES (?, ?)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, key, value)
+		return err
+	})
+}
+
+// nanos stores a time: Unix nanoseconds, 0 for the zero time, the ends of
+// what fits (the years 1677 and 2262) for what lies beyond.
+func nanos(t time.Time) int64 {
+	switch {
+	case t.IsZero():
+		return 0
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+// bound stores one end of an interval; unlike nanos it has no zero.
+func bound(t time.Time) int64 {
+	if t.IsZero() {
+		return math.MinInt64
+	}
+	return nanos(t)
+}
+
+// fromNanos is the inverse of nanos.
+func fromNanos(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
+}
+
+// tagNanos stores a time as its tag would: floored to the second.
+func tagNanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return nanos(time.Unix(t.Unix(), 0))
+}

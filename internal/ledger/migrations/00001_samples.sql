@@ -1,0 +1,60 @@
+-- One row a sample, found by its file name: the index of what the object
+-- store holds. Times are Unix nanoseconds, 0 when not set; those that come from
+-- tags are whole seconds.
+
+-- +goose Up
+CREATE TABLE samples (
+    id                TEXT    NOT NULL PRIMARY KEY,
+    object_key        TEXT    NOT NULL,            -- in the production bucket
+    at                INTEGER NOT NULL,            -- the prediction's timestamp
+    predicted_class   TEXT    NOT NULL,
+    confidence        REAL,                        -- NULL when the tag is missing
+    flagged           INTEGER NOT NULL DEFAULT 0,
+    corrected_class   TEXT    NOT NULL DEFAULT '',
+    model_version     TEXT    NOT NULL DEFAULT '',
+    in_production     INTEGER NOT NULL DEFAULT 0,  -- 0: known from another bucket only
+    state             TEXT    NOT NULL DEFAULT 'new'
+                      CHECK (state IN ('new', 'waiting', 'noisy', 'labelled')),
+    stratum           TEXT    NOT NULL DEFAULT '', -- as decided; empty until curated
+    sampling_fraction REAL    NOT NULL DEFAULT 0,
+    interval_start    INTEGER NOT NULL DEFAULT 0,  -- of the curate interval
+    selected          INTEGER NOT NULL DEFAULT 0,
+    placed            INTEGER NOT NULL DEFAULT 0,  -- the decision's copy has been made
+    reason            TEXT    NOT NULL,            -- stratum, or what the tags say until there is one
+    label             TEXT    NOT NULL DEFAULT '',
+    label_source      TEXT    NOT NULL DEFAULT '',
+    labelled_at       INTEGER NOT NULL DEFAULT 0,
+    outcome           INTEGER NOT NULL DEFAULT 0   -- 0 no label, 1 the model was right, 2 it was wrong
+                      CHECK ((outcome = 0) = (state <> 'labelled'))
+);
+CREATE INDEX samples_tally   ON samples (model_version, at, reason, interval_start, selected, outcome, in_production, labelled_at);
+CREATE INDEX samples_time    ON samples (at, reason, interval_start, selected, outcome, in_production, labelled_at);
+CREATE INDEX samples_classes ON samples (model_version, at, predicted_class);
+CREATE INDEX samples_labels  ON samples (model_version, at, labelled_at) WHERE outcome > 0;
+CREATE INDEX samples_totals  ON samples (model_version, reason, outcome) WHERE outcome > 0;
+CREATE INDEX samples_picks   ON samples (model_version, at) WHERE selected = 1 OR outcome > 0;
+CREATE INDEX samples_new     ON samples (at, id) WHERE state = 'new';
+CREATE INDEX samples_late    ON samples (at, id) WHERE state IN ('waiting', 'noisy') AND (flagged = 1 OR corrected_class <> '');
+CREATE INDEX samples_waiting ON samples (at, id) WHERE state = 'waiting';
+CREATE INDEX samples_unplaced ON samples (at, id) WHERE placed = 0 AND state IN ('waiting', 'noisy');
+CREATE INDEX samples_done    ON samples (state, at);
+
+-- What people said and collect has not yet carried into the buckets.
+CREATE TABLE answers (
+    id        TEXT    NOT NULL PRIMARY KEY,
+    label     TEXT    NOT NULL,
+    annotator TEXT    NOT NULL,
+    source    TEXT    NOT NULL,
+    at        INTEGER NOT NULL
+);
+CREATE INDEX answers_at ON answers (at, id);
+
+CREATE TABLE settings (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+-- +goose Down
+DROP TABLE settings;
+DROP TABLE answers;
+DROP TABLE samples;
