@@ -1,0 +1,101 @@
+package network
+
+import (
+	"fmt"
+	"math"
+
+	dg "driftgate"
+)
+
+// Temperatures outside these bounds mean that there was nothing to calibrate on.
+const (
+	minTemperature = 0.05
+	maxTemperature = 20
+)
+
+// FitTemperature finds the temperature that gives n rows of logits the least
+// log loss against labels, by golden-section search over its logarithm (the
+// loss has one minimum in 1/T: Guo et al., 2017, "On Calibration of Modern
+// Neural Networks"), and the expected calibration error before and after.
+// The error is [dg.ErrTooFewSamples] without rows.
+func FitTemperature(logits []float32, labels []int, classes int) (Calibration, error) {
+	if len(labels) == 0 || len(logits) != len(labels)*classes {
+		return Calibration{Temperature: 1}, fmt.Errorf("network: fit temperature: %d labels, %d logits of %d classes: %w", len(labels), len(logits), classes, dg.ErrTooFewSamples)
+	}
+	const ratio = 0.6180339887498949 // (sqrt(5)-1)/2
+	lo, hi := math.Log(minTemperature), math.Log(maxTemperature)
+	at := func(logT float64) float64 { return logLoss(logits, labels, classes, math.Exp(logT)) }
+	a, b := hi-ratio*(hi-lo), lo+ratio*(hi-lo)
+	fa, fb := at(a), at(b)
+	for hi-lo > 1e-4 {
+		if fa <= fb {
+			hi, b, fb = b, a, fa
+			a = hi - ratio*(hi-lo)
+			fa = at(a)
+		} else {
+			lo, a, fa = a, b, fb
+			b = lo + ratio*(hi-lo)
+			fb = at(b)
+		}
+	}
+	c := Calibration{Temperature: math.Exp((lo + hi) / 2)}
+	c.ECEBefore = CalibrationError(logits, labels, classes, 1)
+	c.ECEAfter = CalibrationError(logits, labels, classes, c.Temperature)
+	return c, nil
+}
+
+// logLoss is the mean negative log-likelihood at the temperature.
+func logLoss(logits []float32, labels []int, classes int, temperature float64) float64 {
+	var sum float64
+	for i, label := range labels {
+		row := logits[i*classes:][:classes]
+		top := row[0]
+		for _, v := range row[1:] {
+			top = max(top, v)
+		}
+		var z float64
+		for _, v := range row {
+			z += math.Exp(float64(v-top) / temperature)
+		}
+		sum += math.Log(z) - float64(row[label]-top)/temperature
+	}
+	return sum / float64(len(labels))
+}
+
+// CalibrationError is the expected calibration error over 15 bins of equal
+// width: the mean distance between confidence and accuracy, each bin by its
+// share of the samples. It runs 0 to 1; 0 for no samples.
+func CalibrationError(logits []float32, labels []int, classes int, temperature float64) float64 {
+	const bins = 15
+	var confidence, correct [bins]float64
+	row := make([]float32, classes)
+	for i, label := range labels {
+		copy(row, logits[i*classes:][:classes])
+		softmax(row, classes, temperature)
+		best := argmax(row)
+		k := min(bins-1, int(float64(row[best])*bins))
+		confidence[k] += float64(row[best])
+		if best == label {
+			correct[k]++
+		}
+	}
+	if len(labels) == 0 {
+		return 0
+	}
+	var sum float64
+	for k := range confidence {
+		sum += math.Abs(confidence[k] - correct[k])
+	}
+	return sum / float64(len(labels))
+}
+
+// argmax is the position of the largest value, the first of equals.
+func argmax(row []float32) int {
+	best := 0
+	for i, v := range row {
+		if v > row[best] {
+			best = i
+		}
+	}
+	return best
+}
