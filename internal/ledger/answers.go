@@ -96,7 +96,7 @@ func (l *Ledger) Collected(ctx context.Context, a Answer) error {
 			return fmt.Errorf("labelled %q already, not %q: %w", r.Label, a.Label, dg.ErrConflict)
 		}
 		if r.State != Labelled {
-			if err := l.save(ctx, tx, r.labelled(a.Label, a.Source, a.At)); err != nil {
+			if err := l.saveLabelled(ctx, tx, r.labelled(a.Label, a.Source, a.At)); err != nil {
 				return err
 			}
 		}
@@ -127,7 +127,7 @@ func (l *Ledger) Progress(ctx context.Context) (LabelProgress, error) {
 	err := l.read.QueryRowContext(ctx, `SELECT
 		(SELECT COUNT(*) FROM samples WHERE state = 'waiting' AND placed = 1 AND NOT EXISTS (SELECT 1 FROM answers WHERE answers.id = samples.id)),
 		(SELECT COUNT(*) FROM answers),
-		(SELECT COUNT(*) FROM samples WHERE outcome > 0)`).Scan(&p.Waiting, &p.Answered, &p.Labelled)
+		(SELECT COALESCE(SUM(labels), 0) FROM label_totals)`).Scan(&p.Waiting, &p.Answered, &p.Labelled)
 	if err != nil {
 		return p, fmt.Errorf("ledger: progress: %w", err)
 	}

@@ -161,22 +161,3 @@ func (l *Ledger) Picks(ctx context.Context, version string, iv dg.Interval) ([]P
 		return p, err
 	}, `SELECT id, reason, interval_start, outcome FROM samples WHERE (selected = 1 OR outcome > 0) AND `+where+` ORDER BY id`, args...)
 }
-
-// Outcome counts the labelled predictions of one model version, stratum and
-// result.
-type Outcome struct {
-	ModelVersion, Stratum string
-	Correct               bool
-	Count                 int
-}
-
-// OutcomeTotals counts all labels there ever were.
-func (l *Ledger) OutcomeTotals(ctx context.Context) ([]Outcome, error) {
-	return collect(ctx, l, "outcome totals", func(rows *sql.Rows) (o Outcome, err error) {
-		var outcome int
-		err = rows.Scan(&o.ModelVersion, &o.Stratum, &outcome, &o.Count)
-		o.Correct = outcome == 1
-		return o, err
-	}, `SELECT model_version, reason, outcome, COUNT(*) FROM samples WHERE outcome > 0
-		GROUP BY model_version, reason, outcome ORDER BY model_version, reason, outcome`)
-}

@@ -64,7 +64,11 @@ func (l *Ledger) foreignLabel(ctx context.Context, tx *sql.Tx, f ForeignLabel) e
 	case answered:
 		return nil
 	}
-	if r := WithLabel(old, f); r != old {
+	r := WithLabel(old, f)
+	switch {
+	case old.State != Labelled:
+		return l.saveLabelled(ctx, tx, r)
+	case r != old:
 		return l.save(ctx, tx, r)
 	}
 	return nil
@@ -91,7 +95,7 @@ func WithLabel(r Record, f ForeignLabel) Record {
 // should be at work.
 func (l *Ledger) Rebuild(ctx context.Context, records iter.Seq[Record]) error {
 	return l.tx(ctx, "rebuild", func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM samples`); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM samples; DELETE FROM label_totals`); err != nil {
 			return err
 		}
 		put, err := prepareRecord(ctx, tx)
@@ -103,8 +107,14 @@ func (l *Ledger) Rebuild(ctx context.Context, records iter.Seq[Record]) error {
 			if err := checkSample(r.Sample); err != nil {
 				return err
 			}
-			if err := putRecord(ctx, put, r.settled(), l.threshold); err != nil {
+			r = r.settled()
+			if err := putRecord(ctx, put, r, l.threshold); err != nil {
 				return err
+			}
+			if r.State == Labelled {
+				if err := l.countLabel(ctx, tx, r); err != nil {
+					return err
+				}
 			}
 		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM answers WHERE NOT EXISTS

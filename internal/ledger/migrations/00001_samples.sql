@@ -31,7 +31,6 @@ CREATE INDEX samples_tally   ON samples (model_version, at, reason, interval_sta
 CREATE INDEX samples_time    ON samples (at, reason, interval_start, selected, outcome, in_production, labelled_at);
 CREATE INDEX samples_classes ON samples (model_version, at, predicted_class);
 CREATE INDEX samples_labels  ON samples (model_version, at, labelled_at) WHERE outcome > 0;
-CREATE INDEX samples_totals  ON samples (model_version, reason, outcome) WHERE outcome > 0;
 CREATE INDEX samples_picks   ON samples (model_version, at) WHERE selected = 1 OR outcome > 0;
 CREATE INDEX samples_new     ON samples (at, id) WHERE state = 'new';
 CREATE INDEX samples_late    ON samples (at, id) WHERE state IN ('waiting', 'noisy') AND (flagged = 1 OR corrected_class <> '');
@@ -49,6 +48,19 @@ CREATE TABLE answers (
 );
 CREATE INDEX answers_at ON answers (at, id);
 
+-- Every label there ever was, counted when it was given: it only grows, unlike
+-- a count over samples, where a late flag moves a sample to another stratum.
+CREATE TABLE label_totals (
+    model_version TEXT    NOT NULL,
+    stratum       TEXT    NOT NULL,
+    outcome       INTEGER NOT NULL,
+    delay_bucket  INTEGER NOT NULL,           -- position in DelayBuckets; -1: time of the label not known
+    labels        INTEGER NOT NULL,
+    delay_sum     INTEGER NOT NULL,           -- nanoseconds from prediction to label
+    newest        INTEGER NOT NULL,           -- time of the newest label
+    PRIMARY KEY (model_version, stratum, outcome, delay_bucket)
+);
+
 CREATE TABLE settings (
     name  TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
@@ -56,5 +68,6 @@ CREATE TABLE settings (
 
 -- +goose Down
 DROP TABLE settings;
+DROP TABLE label_totals;
 DROP TABLE answers;
 DROP TABLE samples;

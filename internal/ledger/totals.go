@@ -1,0 +1,96 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	dg "driftgate"
+)
+
+// DelayBuckets are the upper bounds, inclusive, of the delays from prediction
+// to label that [Ledger.LabelDelays] tells apart.
+var DelayBuckets = []time.Duration{
+	time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour,
+	12 * time.Hour, 24 * time.Hour, 48 * time.Hour, 96 * time.Hour, 168 * time.Hour, 336 * time.Hour, 720 * time.Hour,
+}
+
+// saveLabelled writes a record that has just got its label, and counts it.
+func (l *Ledger) saveLabelled(ctx context.Context, tx *sql.Tx, r Record) error {
+	if err := l.save(ctx, tx, r); err != nil {
+		return err
+	}
+	return l.countLabel(ctx, tx, r)
+}
+
+func (l *Ledger) countLabel(ctx context.Context, tx *sql.Tx, r Record) error {
+	outcome, bucket, delay := 2, -1, time.Duration(0)
+	if r.Correct() {
+		outcome = 1
+	}
+	if !r.LabelledAt.IsZero() {
+		delay = max(0, r.LabelledAt.Sub(r.Timestamp))
+		for bucket = 0; bucket < len(DelayBuckets) && delay > DelayBuckets[bucket]; bucket++ {
+		}
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO label_totals (model_version, stratum, outcome, delay_bucket, labels, delay_sum, newest)
+		VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT (model_version, stratum, outcome, delay_bucket) DO UPDATE SET
+		labels = labels + 1, delay_sum = delay_sum + excluded.delay_sum, newest = MAX(newest, excluded.newest)`,
+		r.ModelVersion, string(reasonOf(r.Sample, l.threshold)), outcome, bucket, int64(delay), tagNanos(r.LabelledAt))
+	if err != nil {
+		return fmt.Errorf("count label of %s: %w", r.ID(), err)
+	}
+	return nil
+}
+
+// Outcome counts the labels of one model version, stratum and result.
+type Outcome struct {
+	ModelVersion, Stratum string
+	Correct               bool
+	Count                 int
+}
+
+// OutcomeTotals counts all labels there ever were, each under the stratum it
+// was given in; no count ever shrinks but by [Ledger.Rebuild].
+func (l *Ledger) OutcomeTotals(ctx context.Context) ([]Outcome, error) {
+	return collect(ctx, l, "outcome totals", func(rows *sql.Rows) (o Outcome, err error) {
+		var outcome int
+		err = rows.Scan(&o.ModelVersion, &o.Stratum, &outcome, &o.Count)
+		o.Correct = outcome == 1
+		return o, err
+	}, `SELECT model_version, stratum, outcome, SUM(labels) FROM label_totals
+		GROUP BY model_version, stratum, outcome ORDER BY model_version, stratum, outcome`)
+}
+
+// Delays is how long labels took, over all labels whose time is known.
+type Delays struct {
+	Counts []int         // by position in DelayBuckets, one more for what is longer; not cumulative
+	Total  int           // sum of Counts
+	Sum    time.Duration // of all delays
+	Newest time.Time     // when the newest label was given
+}
+
+// LabelDelays returns the delays from prediction to label, over all labels
+// there ever were.
+func (l *Ledger) LabelDelays(ctx context.Context) (Delays, error) {
+	d := Delays{Counts: make([]int, len(DelayBuckets)+1)}
+	var newest int64
+	_, err := collect(ctx, l, "label delays", func(rows *sql.Rows) (struct{}, error) {
+		var bucket, n int
+		var sum, at int64
+		if err := rows.Scan(&bucket, &n, &sum, &at); err != nil {
+			return struct{}{}, err
+		}
+		if bucket < 0 || bucket >= len(d.Counts) {
+			return struct{}{}, fmt.Errorf("delay bucket %d: %w", bucket, dg.ErrInvalid)
+		}
+		d.Counts[bucket] += n
+		d.Total += n
+		d.Sum += time.Duration(sum)
+		newest = max(newest, at)
+		return struct{}{}, nil
+	}, `SELECT delay_bucket, SUM(labels), SUM(delay_sum), MAX(newest) FROM label_totals WHERE delay_bucket >= 0 GROUP BY delay_bucket`)
+	d.Newest = fromNanos(newest)
+	return d, err
+}
