@@ -55,7 +55,21 @@ func Stratified(strata []Stratum) (dg.Estimate, error) {
 	cells := meldCells(s, total, false)
 	e.Lower = min(e.Accuracy, meld(cells, 0, 0))
 	e.Upper = max(e.Accuracy, meld(cells, 1, 0))
+	e.Lower, e.Upper = wholePredictions(e.Lower, e.Upper, total)
 	return e, nil
+}
+
+// wholePredictions rounds bounds outward to whole numbers of right predictions
+// when they span fewer than 100: the realised accuracy is a fraction k/N, and a
+// bound that ends at .97499 where 39 of 40 is meant misses .975 for ever (in
+// simulation, coverage .852 without it: half of 40 labelled, accuracy .99).
+// With wider bounds it would move them by less than a hundredth of their width.
+func wholePredictions(lower, upper, n float64) (float64, float64) {
+	const least, slack = 100, 1e-9 // slack: what is whole but for rounding stays
+	if (upper-lower)*n >= least {
+		return lower, upper
+	}
+	return clamp(math.Floor(lower*n+slack) / n), clamp(math.Ceil(upper*n-slack) / n)
 }
 
 // checkStrata drops empty strata, lifts N to M, and totals.

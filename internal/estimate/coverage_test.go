@@ -1,0 +1,192 @@
+package estimate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
+
+// long asks for the full grids: DRIFTGATE_LONG=1.
+var long = os.Getenv("DRIFTGATE_LONG") != ""
+
+// source is a seeded stream for one cell, whatever ran before it.
+func source(cell string) *rand.Rand {
+	var seed uint64 = 14695981039346656037
+	for _, b := range []byte(cell) {
+		seed = (seed ^ uint64(b)) * 1099511628211
+	}
+	return rand.New(rand.NewPCG(seed, 20260102))
+}
+
+func binomial(rng *rand.Rand, n int, p float64) int {
+	if n <= 0 || p <= 0 {
+		return 0
+	}
+	if p >= 1 {
+		return n
+	}
+	return int(distuv.Binomial{N: float64(n), P: p, Src: rng}.Rand())
+}
+
+// truth is one stratum as nature has it: n predictions, each right with
+// probability p, of which m are labelled at random.
+type truth struct {
+	group string
+	n, m  int
+	p     float64
+}
+
+// draw samples what happened and what the labels show of it; right is the
+// realised number of right predictions.
+func draw(rng *rand.Rand, design []truth) (s []Stratum, right, total int) {
+	for _, h := range design {
+		k := binomial(rng, h.m, h.p)
+		s = append(s, Stratum{N: h.n, M: h.m, K: k, Group: h.group})
+		right += k + binomial(rng, h.n-h.m, h.p)
+		total += h.n
+	}
+	return s, right, total
+}
+
+// covered counts how often the bounds hold the realised accuracy.
+func covered(t *testing.T, cell string, runs int, design func(rng *rand.Rand) []truth) (coverage, width float64) {
+	t.Helper()
+	rng := source(cell)
+	type bounds struct{ lower, upper float64 }
+	seen := map[string]bounds{}
+	hit := 0
+	for range runs {
+		s, right, total := draw(rng, design(rng))
+		key := fmt.Sprint(s)
+		b, ok := seen[key]
+		if !ok {
+			e, err := Stratified(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = bounds{e.Lower, e.Upper}
+			seen[key] = b
+		}
+		if x := float64(right) / float64(total); b.lower <= x+1e-12 && x-1e-12 <= b.upper {
+			hit++
+		}
+		width += (b.upper - b.lower) / float64(runs)
+	}
+	return float64(hit) / float64(runs), width
+}
+
+// skewed splits an accuracy over a big easy stratum and small hard ones, as
+// curate does: the random rest, the low-confident, and the flagged.
+func skewed(accuracy float64, labels, predictions int, shares [3]float64, labelled [3]float64) []truth {
+	// Errors 1 : 4 : 8 by stratum, at most all of them.
+	k := (1 - accuracy) / (shares[0] + 4*shares[1] + 8*shares[2])
+	out := make([]truth, 3)
+	for i, times := range []float64{1, 4, 8} {
+		n := max(1, int(shares[i]*float64(predictions)+.5))
+		m := min(n, max(1, int(labelled[i]*float64(labels)+.5)))
+		out[i] = truth{group: fmt.Sprint(i), n: n, m: m, p: max(.02, 1-times*k)}
+	}
+	return out
+}
+
+// TestStratifiedCoverage is the promise of the headline: in every cell its 95%
+// bounds hold the realised accuracy in at least .945 of the runs.
+func TestStratifiedCoverage(t *testing.T) {
+	accuracies, sizes := []float64{.5, .9, .99}, []int{20, 200, 2000}
+	if long {
+		accuracies = []float64{.5, .6, .7, .8, .85, .9, .95, .97, .98, .99}
+		sizes = []int{20, 50, 100, 200, 500, 1000, 2000}
+	}
+	designs := map[string]func(a float64, m int) []truth{
+		"one stratum of many":       func(a float64, m int) []truth { return []truth{{"", 1000 * m, m, a}} },
+		"one stratum, half seen":    func(a float64, m int) []truth { return []truth{{"", 2 * m, m, a}} },
+		"one stratum, most seen":    func(a float64, m int) []truth { return []truth{{"", m + m/5, m, a}} },
+		"one stratum, a fifth seen": func(a float64, m int) []truth { return []truth{{"", 5 * m, m, a}} },
+		"worked example's shares": func(a float64, m int) []truth {
+			return skewed(a, m, 50*m, [3]float64{.9, .08, .02}, [3]float64{.5, .33, .17})
+		},
+		"hard strata fully seen": func(a float64, m int) []truth {
+			return skewed(a, m, 6*m, [3]float64{.87, .1, .03}, [3]float64{.22, .6, .18})
+		},
+		"few random, many hard": func(a float64, m int) []truth {
+			return skewed(a, m, 20*m, [3]float64{.7, .25, .05}, [3]float64{.1, .6, .3})
+		},
+		"labels mostly of a sliver": func(a float64, m int) []truth {
+			return skewed(a, m, 100*m, [3]float64{.97, .02, .01}, [3]float64{.1, .45, .45})
+		},
+	}
+	lowest, mean, cells := 1.0, 0.0, 0
+	for name, design := range designs {
+		for _, a := range accuracies {
+			for _, m := range sizes {
+				cell := fmt.Sprintf("%s, accuracy %g, %d labels", name, a, m)
+				d := design(a, m)
+				coverage, _ := covered(t, cell, 20000, func(*rand.Rand) []truth { return d })
+				if coverage < .945 {
+					t.Errorf("%s: coverage %.4f, want at least .945", cell, coverage)
+				}
+				lowest, mean, cells = min(lowest, coverage), mean+coverage, cells+1
+			}
+		}
+	}
+	t.Logf("%d cells of 20,000 runs: lowest coverage %.4f, mean %.4f", cells, lowest, mean/float64(cells))
+}
+
+// intervalDesign is a window of many curate intervals, as production has them.
+type intervalDesign struct {
+	intervals, quota int     // random picks an interval
+	spread           float64 // traffic of an interval: 100 times 1 to spread
+	drift            float64 // the random stratum's accuracy falls by this over the window
+	tide             float64 // ... and by this from the quietest interval to the busiest
+}
+
+// draw makes the strata: everything hard is labelled, quota of the rest.
+func (d intervalDesign) draw(rng *rand.Rand, accuracy float64) (out []truth) {
+	for i := range d.intervals {
+		busy := rng.Float64()
+		n := int(100 * (1 + (d.spread-1)*busy))
+		low := n / 8
+		p := max(.05, accuracy-d.drift*float64(i)/float64(d.intervals)-d.tide*busy)
+		out = append(out, truth{"random", n - low, d.quota, p}, truth{"low", low, low, max(.05, 1-4*(1-p))})
+	}
+	return out
+}
+
+// TestIntervalCoverage is the same promise for a quota of random picks in each
+// of many curate intervals. Grouping the intervals by reason keeps the coverage
+// and is worth it: alone, each interval pays for its own exactness.
+func TestIntervalCoverage(t *testing.T) {
+	designs := []intervalDesign{
+		{intervals: 48, quota: 5, spread: 1}, {intervals: 48, quota: 5, spread: 10}, {intervals: 12, quota: 5, spread: 10, drift: .4},
+		{intervals: 48, quota: 1, spread: 10, drift: .3}, {intervals: 24, quota: 5, spread: 10, tide: .3},
+	}
+	accuracies, runs, floor := []float64{.7, .93, .99}, 1500, .945-3*.0057 // three standard errors of 1,500 runs
+	if long {
+		designs = append(designs, intervalDesign{intervals: 4, quota: 5, spread: 10, drift: .3}, intervalDesign{intervals: 168, quota: 2, spread: 20, drift: .5},
+			intervalDesign{intervals: 336, quota: 5, spread: 1}, intervalDesign{intervals: 12, quota: 2, spread: 30, tide: .4})
+		accuracies, runs, floor = []float64{.5, .7, .8, .93, .97, .99}, 20000, .945
+	}
+	for _, d := range designs {
+		for _, a := range accuracies {
+			cell := fmt.Sprintf("%+v, accuracy %g", d, a)
+			coverage, width := covered(t, cell, runs, func(rng *rand.Rand) []truth { return d.draw(rng, a) })
+			_, alone := covered(t, cell, 50, func(rng *rand.Rand) []truth {
+				s := d.draw(rng, a)
+				for i := range s {
+					s[i].group = ""
+				}
+				return s
+			})
+			t.Logf("%s: coverage %.4f, width %.3f (ungrouped %.3f)", cell, coverage, width, alone)
+			if coverage < floor {
+				t.Errorf("%s: coverage %.4f, want at least %.4f", cell, coverage, floor)
+			}
+			if d.intervals >= 24 && width > .7*alone {
+				t.Errorf("%s: width %.3f, ungrouped %.3f: grouping should be worth it", cell, width, alone)
+			}
+		}
+	}
+}

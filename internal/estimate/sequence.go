@@ -1,0 +1,98 @@
+package estimate
+
+import (
+	"math"
+
+	"gonum.org/v1/gonum/mathext"
+)
+
+// EProcess is the plain evidence against "error <= p0" after these answers in
+// order (true: wrong): the product of 1 + lambda (e - p0), 0 <= lambda < 1/p0.
+// It may be looked at after every answer, and speaks at 1/alpha. Errors
+// 0,0,1,0,1,1,0,1 with p0 = .1, lambda = 2 give 25.17630976. It is for answers
+// drawn alike; labels picked by stratum belong to [Detector].
+func EProcess(wrong []bool, p0, lambda float64) float64 {
+	w := 1.0
+	for _, e := range wrong {
+		x := 0.0
+		if e {
+			x = 1
+		}
+		w *= 1 + lambda*(x-p0)
+	}
+	return w
+}
+
+// MixtureEProcess is the mean of [EProcess] over the detector's grid of bets,
+// after each answer: no bet has to be chosen beforehand.
+func MixtureEProcess(wrong []bool, p0 float64) []float64 {
+	lambdas := Detector{P0: p0}.lambdas()
+	var w [len(lambdas)]float64
+	for j := range w {
+		w[j] = 1
+	}
+	out := make([]float64, len(wrong))
+	for i, e := range wrong {
+		x := 0.0
+		if e {
+			x = 1
+		}
+		for j, lambda := range lambdas {
+			w[j] *= 1 + lambda*(x-p0)
+			out[i] += w[j] / float64(len(w))
+		}
+	}
+	return out
+}
+
+// ConfidenceSequence is the interval for the rate of k successes in n draws
+// that holds at all n at once with probability 1-alpha, tightest near n = tOpt,
+// which must be fixed before the first look: the two-sided beta-binomial
+// mixture (bernoulli_confidence_interval of confseq). 700 of 1,000 with alpha
+// .05, tOpt 100 is 0.651630 to 0.745950. No draws say nothing: 0 and 1.
+func ConfidenceSequence(k, n int, alpha, tOpt float64) (lower, upper float64) {
+	if n <= 0 {
+		return 0, 1
+	}
+	const a = .05 // the level at which tOpt is optimal; fixed, whatever alpha is
+	l := math.Log(1 / a)
+	r := max(tOpt/(2*l+math.Log(1+2*l))-1, .001)
+	kf, nf := float64(k), float64(n)
+	inside := func(p float64) bool {
+		log := mathext.Lbeta(r*p+kf, r*(1-p)+nf-kf) - mathext.Lbeta(r*p, r*(1-p))
+		if k > 0 {
+			log -= kf * math.Log(p)
+		}
+		if k < n {
+			log -= (nf - kf) * math.Log1p(-p)
+		}
+		return log < math.Log(1/alpha)
+	}
+	hat := kf / nf
+	// The prior moves with p, so at k = 0 or n the ratio is best just inside.
+	mid := min(1-1e-9, max(1e-9, hat))
+	lower, upper = 0, 1
+	if k > 0 {
+		lower = edge(inside, 0, mid)
+	}
+	if k < n {
+		upper = edge(inside, 1, mid)
+	}
+	return lower, upper
+}
+
+// edge bisects for where inside begins, between out (outside) and in.
+func edge(inside func(float64) bool, out, in float64) float64 {
+	for range 100 {
+		mid := out + (in-out)/2
+		if mid == out || mid == in {
+			break
+		}
+		if inside(mid) {
+			in = mid
+		} else {
+			out = mid
+		}
+	}
+	return in
+}

@@ -1,0 +1,188 @@
+package estimate
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	dg "driftgate"
+)
+
+// near fails unless got is want to the digits that want is given in.
+func near(t *testing.T, what string, got, want, tolerance float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= tolerance) {
+		t.Errorf("%s = %.12g, want %.12g within %g", what, got, want, tolerance)
+	}
+}
+
+func TestWorkedNumbers(t *testing.T) {
+	t.Run("Wilson of 18 in 20", func(t *testing.T) {
+		lower, upper := Wilson(18, 20, .95)
+		near(t, "lower", lower, .698966354772, 5e-13)
+		near(t, "upper", upper, .972133518786, 5e-13)
+	})
+	worked := []Stratum{{N: 9000, M: 300, K: 279}, {N: 800, M: 200, K: 120}, {N: 200, M: 100, K: 30}}
+	t.Run("stratified says 0.891 where pooling says 0.715", func(t *testing.T) {
+		e, err := Stratified(worked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "accuracy", e.Accuracy, .891, 1e-12)
+		near(t, "standard error", e.StandardError, .0132926, 5e-8)
+		near(t, "effective labels", e.EffectiveLabels, .891*.109/(.0132926*.0132926), .01)
+		pooled, err := Labelled(279+120+30, 600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "pooled", pooled.Accuracy, .715, 1e-12)
+		if pooled.Upper > e.Lower {
+			t.Errorf("pooled bounds reach %.3f, stratified begin at %.3f: this example should tell them apart", pooled.Upper, e.Lower)
+		}
+		t.Logf("stratified bounds %.6f to %.6f", e.Lower, e.Upper)
+	})
+	t.Run("the reference after 100 errors in 1,000", func(t *testing.T) {
+		upper, ok := Reference([]dg.StratumCount{{Stratum: dg.Random, Predictions: 1000, Labels: 1000, Correct: 900}})
+		if !ok {
+			t.Fatal("not ok")
+		}
+		near(t, "upper error", upper, .120288, 5e-7)
+	})
+	t.Run("the plain e-process", func(t *testing.T) {
+		near(t, "W_8", EProcess([]bool{false, false, true, false, true, true, false, true}, .1, 2), 25.17630976, 5e-9)
+	})
+	t.Run("the confidence sequence of 700 in 1,000", func(t *testing.T) {
+		lower, upper := ConfidenceSequence(700, 1000, .05, 100)
+		near(t, "lower", lower, .651630, 5e-7)
+		near(t, "upper", upper, .745950, 5e-7)
+	})
+	t.Run("exact McNemar", func(t *testing.T) {
+		near(t, "(70,59)", McNemar(70, 59), .3786877, 5e-8)
+		near(t, "(30,60)", McNemar(30, 60), .0020603, 5e-8)
+		near(t, "(0,0)", McNemar(0, 0), 1, 0)
+	})
+	t.Run("expected accuracy of five confidences", func(t *testing.T) {
+		a, sd, err := Expected([]float64{.9, .8, .6, .95, .7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "accuracy", a, .79, 1e-12)
+		near(t, "deviation", sd, .172916, 5e-7)
+	})
+}
+
+func TestStratifiedAtItsEnds(t *testing.T) {
+	must := func(s ...Stratum) dg.Estimate {
+		t.Helper()
+		e, err := Stratified(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	t.Run("one endless stratum is Clopper-Pearson", func(t *testing.T) {
+		for _, c := range [][2]int{{0, 20}, {1, 20}, {18, 20}, {20, 20}, {900, 1000}, {1999, 2000}} {
+			k, m := c[0], c[1]
+			e := must(Stratum{N: 1 << 52, M: m, K: k})
+			near(t, "lower", e.Lower, betaQuantile(.025, float64(k), float64(m-k+1)), 1e-9)
+			near(t, "upper", e.Upper, betaQuantile(.975, float64(k+1), float64(m-k)), 1e-9)
+		}
+		e := must(Stratum{N: 1 << 52, M: 20, K: 20}) // the rule of three's exact form
+		near(t, "lower with no error in 20", e.Lower, math.Pow(.025, 1./20), 1e-9)
+	})
+	t.Run("a full census is the point", func(t *testing.T) {
+		e := must(Stratum{N: 100, M: 100, K: 90}, Stratum{N: 50, M: 50, K: 10})
+		near(t, "accuracy", e.Accuracy, 100./150, 1e-12)
+		near(t, "lower", e.Lower, 100./150, 1e-12)
+		near(t, "upper", e.Upper, 100./150, 1e-12)
+		near(t, "effective labels", e.EffectiveLabels, 150, 0)
+	})
+	t.Run("a stratum without labels widens by its weight", func(t *testing.T) {
+		e := must(Stratum{N: 900, M: 900, K: 810}, Stratum{N: 100})
+		near(t, "accuracy renormalised", e.Accuracy, .9, 1e-12)
+		near(t, "lower", e.Lower, .81, 1e-12)
+		near(t, "upper", e.Upper, .91, 1e-12)
+		if !e.Partial {
+			t.Error("not marked partial")
+		}
+	})
+	t.Run("all right still has a lower bound below 1", func(t *testing.T) {
+		e := must(Stratum{N: 1000, M: 50, K: 50}, Stratum{N: 100, M: 100, K: 100})
+		if e.Accuracy != 1 || e.Upper != 1 || !(e.Lower > .9 && e.Lower < .95) {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("all wrong mirrors all right", func(t *testing.T) {
+		e := must(Stratum{N: 1000, M: 50}, Stratum{N: 100, M: 100})
+		if e.Accuracy != 0 || e.Lower != 0 || !(e.Upper < .1 && e.Upper > .05) {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("empty strata change nothing", func(t *testing.T) {
+		a, b := must(Stratum{N: 100, M: 10, K: 9}), must(Stratum{N: 100, M: 10, K: 9}, Stratum{})
+		if a != b {
+			t.Errorf("%+v, with an empty stratum %+v", a, b)
+		}
+	})
+	t.Run("lone labels borrow their group's variance", func(t *testing.T) {
+		var s []Stratum
+		for i := range 40 {
+			k := 1
+			if i%4 == 0 {
+				k = 0
+			}
+			s = append(s, Stratum{Group: "random", N: 100, M: 1, K: k})
+		}
+		near(t, "standard error", must(s...).StandardError, math.Sqrt(.99*.75*.25/39), 1e-12)
+	})
+}
+
+func TestEstimatesOfCounts(t *testing.T) {
+	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	worked := []dg.StratumCount{
+		{Stratum: dg.Random, Interval: noon, Predictions: 9000, Labels: 300, Correct: 279},
+		{Stratum: dg.LowConfidence, Interval: noon, Predictions: 800, Labels: 200, Correct: 120},
+		{Stratum: dg.Flagged, Interval: noon, Predictions: 200, Labels: 100, Correct: 30},
+	}
+	names := func(es []dg.Estimate) (out []string) {
+		for _, e := range es {
+			out = append(out, e.Estimator)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name      string
+		counts    []dg.StratumCount
+		minLabels int
+		want      []string
+		note      bool
+	}{
+		{"the headline comes first", worked, 30, []string{"stratified", "labelled"}, false},
+		{"below the minimum there is a gap", worked, 601, nil, true},
+		{"no labels at all is a gap even with a minimum of 0", []dg.StratumCount{{Stratum: dg.Random, Predictions: 9}}, 0, nil, true},
+		{"nothing is a gap", nil, 0, nil, true},
+		{"a clean bucket alone gives labelled only", []dg.StratumCount{
+			{Stratum: dg.Random, Predictions: 20, Labels: 20, Correct: 18}, {Stratum: dg.Flagged, Predictions: 0, Labels: 5, Correct: 1},
+		}, 10, []string{"labelled"}, true},
+		{"driftgate's own census is stratified", []dg.StratumCount{
+			{Stratum: dg.Random, Interval: noon, Predictions: 20, Labels: 20, Correct: 18},
+		}, 10, []string{"stratified", "labelled"}, false},
+		{"a stratum without labels is noted", append([]dg.StratumCount{{Stratum: dg.Corrected, Interval: noon, Predictions: 7}}, worked...), 30, []string{"stratified", "labelled"}, true},
+		{"impossible counts are a gap", []dg.StratumCount{{Stratum: dg.Random, Predictions: 20, Labels: 10, Correct: 11}}, 1, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := names(Estimates(tt.counts, tt.minLabels))
+			if len(got) != len(tt.want) {
+				t.Fatalf("estimators %v, want %v", got, tt.want)
+			}
+			for i := range got {
+				if got[i] != tt.want[i] {
+					t.Fatalf("estimators %v, want %v", got, tt.want)
+				}
+			}
+			if note := Note(tt.counts, tt.minLabels); (note != "") != tt.note {
+				t.Errorf("note %q, want one: %v", note, tt.note)
+			}
+		})
+	}
+}
