@@ -1,0 +1,170 @@
+package estimate
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	dg "driftgate"
+)
+
+// PairStratum is the tally of two models on the same labelled samples of one
+// stratum: one reason for labelling in one curate interval.
+type PairStratum struct {
+	Group    string  // the reason
+	N        int     // predictions of the stratum
+	Fraction float64 // chance of being picked for labelling, 0 to 1: strata of one group with like fractions may be joined
+
+	Pairs     int // samples that both models were judged on, drawn at random from the labelled ones
+	BothRight int
+	Gains     int // only the challenger right
+	Losses    int // only the champion right
+}
+
+// Paired is the design-weighted comparison of two models. Differences are
+// challenger less champion, -1 to 1.
+type Paired struct {
+	Pairs         int
+	Champion      float64 // accuracy, every stratum by its share of the predictions
+	Challenger    float64
+	Difference    float64
+	StandardError float64
+	Lower, Upper  float64 // bounds of Difference at [Confidence]
+	Missing       float64 // share of the predictions whose reason has no pair: the bounds allow it any difference
+}
+
+// minCell is the number of pairs below which a stratum is joined with its
+// neighbours, and cellSpan how far sampling fractions may differ within what is
+// joined beyond that.
+const (
+	minCell  = 10
+	cellSpan = 1.25
+)
+
+// PairedDifference weighs each pair by N_h/m_h, so that a clean bucket which
+// holds the champion's own errors on purpose judges fairly. Strata of one group
+// are joined in the order of their sampling fraction until each has ten pairs:
+// with five random picks an interval, of which a fifth is held out, most strata
+// have one pair or none, whose weight would be lost and whose variance would
+// read zero. Joining only neighbours in the fraction keeps the weights right.
+//
+// The bounds are for the difference of the rates, not of the sampled window.
+// They combine the melded bounds of the gains and of the losses (MOVER, Zou &
+// Donner 2008) with their covariance, so a stratum without a single loss in few
+// pairs still counts the losses that it may hide; the plain Wald interval
+// promotes twice as often as it promises there. The error is [dg.ErrInvalid]
+// for impossible counts and [dg.ErrTooFewSamples] without pairs.
+func PairedDifference(strata []PairStratum) (Paired, error) {
+	var out Paired
+	for i, h := range strata {
+		if h.N < 0 || h.BothRight < 0 || h.Gains < 0 || h.Losses < 0 || h.BothRight+h.Gains+h.Losses > h.Pairs || math.IsNaN(h.Fraction) {
+			return Paired{}, fmt.Errorf("estimate: paired: stratum %d %+v: want counts none negative, outcomes within pairs, a fraction: %w", i, h, dg.ErrInvalid)
+		}
+		out.Pairs += h.Pairs
+	}
+	if out.Pairs == 0 {
+		return Paired{}, fmt.Errorf("estimate: paired: no pairs in %d strata: %w", len(strata), dg.ErrTooFewSamples)
+	}
+	cells := joinStrata(strata)
+	var total, seen, gains, losses, both float64
+	for _, h := range cells {
+		total += float64(h.N)
+	}
+	for _, h := range cells {
+		if h.Pairs > 0 {
+			w, m := float64(h.N)/total, float64(h.Pairs)
+			seen += w
+			gains += w * float64(h.Gains) / m
+			losses += w * float64(h.Losses) / m
+			both += w * float64(h.BothRight) / m
+		}
+	}
+	out.Missing = clamp(1 - seen)
+	out.Champion, out.Challenger = clamp((both+losses)/seen), clamp((both+gains)/seen)
+	out.Difference = (gains - losses) / seen
+	up, down := outcome(cells, func(h PairStratum) int { return h.Gains }), outcome(cells, func(h PairStratum) int { return h.Losses })
+	upCells, downCells := meldCells(up, total, true), meldCells(down, total, true)
+	variance, correlation := pairedVariance(upCells, downCells)
+	out.StandardError = math.Sqrt(variance) / seen
+	out.Lower = gains - losses - span(gains-meld(upCells, 0, 0), meld(downCells, 1, 0)-losses, correlation)
+	out.Upper = gains - losses + span(meld(upCells, 1, 0)-gains, losses-meld(downCells, 0, 0), correlation)
+	out.Lower, out.Upper = max(-1, min(out.Difference, out.Lower)), min(1, max(out.Difference, out.Upper))
+	return out, nil
+}
+
+// span joins two one-sided distances with the correlation of their estimates.
+func span(a, b, correlation float64) float64 {
+	return math.Sqrt(max(0, a*a-2*correlation*a*b+b*b))
+}
+
+// outcome views one kind of pair as the right answers of a stratum.
+func outcome(cells []PairStratum, count func(PairStratum) int) []Stratum {
+	s := make([]Stratum, len(cells))
+	for i, h := range cells {
+		s[i] = Stratum{Group: h.Group, N: h.N, M: h.Pairs, K: count(h)}
+	}
+	return s
+}
+
+// pairedVariance is the variance of the weighted difference and the correlation
+// of its gains and losses, each cell a trinomial. Half a gain and half a loss a
+// cell keep the correlation defined where there were none.
+func pairedVariance(up, down []cell) (variance, correlation float64) {
+	var vg, vl, cov float64
+	for i, c := range up {
+		if c.m == 0 {
+			continue
+		}
+		g, l := c.k/c.m, down[i].k/c.m
+		variance += c.open * c.open * (g + l - (g-l)*(g-l)) / c.m
+		g, l = (c.k+.5)/(c.m+1), (down[i].k+.5)/(c.m+1)
+		vg += c.open * c.open * g * (1 - g) / c.m
+		vl += c.open * c.open * l * (1 - l) / c.m
+		cov -= c.open * c.open * g * l / c.m
+	}
+	return variance, max(-1, cov/math.Sqrt(vg*vl))
+}
+
+// joinStrata joins strata of one group, in the order of their fraction, until
+// each has minCell pairs and the next fraction is more than cellSpan away. What
+// is left over joins the last. A group without any pair stays whole.
+func joinStrata(strata []PairStratum) []PairStratum {
+	sorted := slices.Clone(strata)
+	slices.SortStableFunc(sorted, func(a, b PairStratum) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Fraction, b.Fraction), cmp.Compare(a.N, b.N))
+	})
+	var cells []PairStratum
+	for _, h := range sorted {
+		h.N = max(h.N, h.Pairs)
+		if h.N == 0 {
+			continue
+		}
+		if last := len(cells) - 1; last >= 0 && cells[last].Group == h.Group &&
+			(cells[last].Pairs < minCell || h.Fraction <= cells[last].Fraction*cellSpan) {
+			cells[last] = joined(cells[last], h)
+			continue
+		}
+		cells = append(cells, h)
+	}
+	// A group's last cell may have stayed short of pairs.
+	var out []PairStratum
+	for _, h := range cells {
+		if last := len(out) - 1; last >= 0 && out[last].Group == h.Group && h.Pairs < minCell {
+			out[last] = joined(out[last], h)
+			continue
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+// joined adds h to cell, which keeps its own fraction as the mark to measure from.
+func joined(cell, h PairStratum) PairStratum {
+	cell.N += h.N
+	cell.Pairs += h.Pairs
+	cell.BothRight += h.BothRight
+	cell.Gains += h.Gains
+	cell.Losses += h.Losses
+	return cell
+}
