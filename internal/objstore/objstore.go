@@ -80,6 +80,8 @@ type Store struct {
 	public minio.Core // signs addresses for the public endpoint; sends nothing
 	locks  keyLocks
 
+	options   Options
+	transport *http.Transport
 	listsTags atomic.Bool // this server has answered a listing with tags
 }
 
@@ -95,7 +97,7 @@ func Open(o Options) (*Store, error) {
 		o.PublicEndpoint = o.Endpoint
 	}
 	transport := newTransport()
-	var s Store
+	s := Store{options: o, transport: transport}
 	for _, c := range []struct {
 		core     *minio.Core
 		endpoint string
@@ -119,6 +121,13 @@ func Open(o Options) (*Store, error) {
 	}
 	return &s, nil
 }
+
+// Options returns what the store was opened with, defaults filled in; a child
+// process opens its own store with them.
+func (s *Store) Options() Options { return s.options }
+
+// Close closes idle connections. The store can still be used.
+func (s *Store) Close() { s.transport.CloseIdleConnections() }
 
 // newTransport keeps enough connections idle for a burst of small objects:
 // net/http's two a host would open a new one for nearly every request.
