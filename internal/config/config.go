@@ -96,6 +96,7 @@ type Reconcile struct {
 // Metrics is the windowed production accuracy.
 type Metrics struct {
 	Windows   []time.Duration `key:"windows" doc:"window lengths, shortest first"`
+	Stride    time.Duration   `key:"stride" doc:"windows end on multiples of this"`
 	MinLabels int             `key:"min_labels" doc:"below this many labels a window exports no ratio"`
 	Refresh   time.Duration   `key:"refresh" doc:"how often the snapshot is made"`
 }
@@ -164,7 +165,7 @@ func Default() Config {
 		Collect:   Collect{Every: time.Minute, Undo: 10 * time.Second},
 		Reconcile: Reconcile{Every: 10 * time.Minute},
 		Metrics: Metrics{Windows: []time.Duration{30 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour},
-			MinLabels: 30, Refresh: 5 * time.Second},
+			Stride: time.Minute, MinLabels: 30, Refresh: 5 * time.Second},
 		StatsD: StatsD{Prefix: "driftgate", Style: "influxdb", Every: 10 * time.Second},
 		Alarm: Alarm{Years: 10, Tolerance: 0.02, ReferenceLabels: 300, Slot: 6 * time.Hour, LabelGrace: 24 * time.Hour,
 			ResolveHold: 24 * time.Hour},
@@ -217,6 +218,7 @@ func (c Config) check() []fault {
 	want(c.Reconcile.Every >= 0, "reconcile.every", "%s: want 0s or more", c.Reconcile.Every)
 	want(len(c.Metrics.Windows) > 0 && len(c.Metrics.Windows) <= 10 && slices.IsSorted(c.Metrics.Windows) && c.Metrics.Windows[0] > 0,
 		"metrics.windows", "%v: want 1 to 10 lengths, shortest first", c.Metrics.Windows)
+	positive(c.Metrics.Stride, "metrics.stride")
 	atLeast(c.Metrics.MinLabels, 1, "metrics.min_labels")
 	positive(c.Metrics.Refresh, "metrics.refresh")
 	want(slices.Contains([]string{"influxdb", "dogstatsd"}, c.StatsD.Style), "statsd.style", "%q: want influxdb or dogstatsd", c.StatsD.Style)
