@@ -47,13 +47,16 @@ type ink func(x, y float64) float64
 func newPen(rng *rand.Rand) *pen {
 	p := &pen{rng: rng}
 	p.mask = image.Alpha{Pix: make([]byte, Side*Side), Stride: Side, Rect: image.Rect(0, 0, Side, Side)}
-	size := p.between(10.2, 13.4)
-	wide := size * p.between(0.88, 1.12)
-	sin, cos := math.Sincos(p.rng.NormFloat64() * 0.06)
-	shear := p.rng.NormFloat64() * 0.06
+	size := p.between(11.4, 13.2)
+	if p.chance(0.3) { // photographed from further away
+		size = p.between(9, 10.2)
+	}
+	wide := size * p.between(0.92, 1.08)
+	sin, cos := math.Sincos(p.rng.NormFloat64() * 0.04)
+	shear := p.rng.NormFloat64() * 0.04
 	p.ax, p.ay = wide*cos, wide*sin
 	p.bx, p.by = size*(shear-sin), size*cos
-	p.tx, p.ty = Side/2+p.rng.NormFloat64()*1.1, Side/2+p.rng.NormFloat64()*0.9
+	p.tx, p.ty = Side/2+p.rng.NormFloat64()*0.5, Side/2+p.rng.NormFloat64()*0.45
 	return p
 }
 
@@ -132,14 +135,33 @@ func (p *pen) finish() {
 	depth, angle, phase := p.between(0, 0.22), p.between(0, math.Pi), p.between(0, 6)
 	sin, cos := math.Sincos(angle)
 	waves := p.between(2, 5)
-	if p.chance(0.22) {
+	if p.chance(0.10) {
+		p.thin(p.between(0.15, 0.4))
+	}
+	if p.chance(0.08) {
 		p.occlude()
 	}
-	grain := p.between(0.01, 0.07)
+	grain := p.between(0.01, 0.05)
 	for i := range p.canvas {
 		x, y := p.local(i%Side, i/Side)
 		p.canvas[i] *= 1 + depth*math.Sin(waves*(cos*x+sin*y)+phase)
 		p.canvas[i] += p.covered[i] * grain * p.rng.NormFloat64()
+	}
+}
+
+// thin makes the fabric sheer: dark, with seams and edges standing out.
+func (p *pen) thin(tone float64) {
+	before := p.canvas
+	at := func(x, y int) float64 {
+		if x < 0 || x >= Side || y < 0 || y >= Side {
+			return 0
+		}
+		return before[y*Side+x]
+	}
+	for i, v := range before {
+		x, y := i%Side, i/Side
+		steps := math.Abs(at(x+1, y)-v) + math.Abs(at(x, y+1)-v) + math.Abs(at(x-1, y)-v) + math.Abs(at(x, y-1)-v)
+		p.canvas[i] = v * min(tone+0.8*steps, 1)
 	}
 }
 

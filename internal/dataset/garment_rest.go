@@ -75,7 +75,7 @@ func (p *pen) randomShoe() shoe {
 		toe: p.between(0.12, 0.3), vamp: p.between(-0.12, 0.08),
 		shaft: p.between(-0.36, -0.12), back: p.between(0.8, 0.95),
 	}
-	if p.chance(0.3) {
+	if p.chance(0.5) {
 		p.flip()
 	}
 	return s

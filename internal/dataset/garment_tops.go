@@ -32,7 +32,7 @@ func (p *pen) randomTop() top {
 
 func drawTShirt(p *pen) {
 	t := p.randomTop()
-	t.sleeve, t.hang = p.between(0.30, 0.62), p.between(0.5, 1.15)
+	t.sleeve, t.hang = p.between(0.30, 0.55), p.between(0.5, 1.15)
 	t.placket = p.chance(0.07)
 	t.collar = p.chance(0.07)
 	if p.novel { // a tank top, or a wide poncho cut
@@ -45,10 +45,10 @@ func drawTShirt(p *pen) {
 func drawShirt(p *pen) {
 	t := p.randomTop()
 	t.sleeve = p.between(0.85, 1.35)
-	if p.chance(0.42) {
-		t.sleeve, t.hang = p.between(0.38, 0.72), p.between(0.5, 1.15)
+	if p.chance(0.4) {
+		t.sleeve, t.hang = p.between(0.5, 0.78), p.between(0.5, 1.15)
 	}
-	t.collar, t.placket, t.buttons = p.chance(0.85), p.chance(0.82), p.chance(0.6)
+	t.collar, t.placket, t.buttons = p.chance(0.9), p.chance(0.86), p.chance(0.6)
 	t.neckDepth = p.between(0.04, 0.28)
 	if p.novel { // a tunic: open sleeves, cut long
 		t.sleeve, t.sleeveWidth, t.hang, t.waist = 0.7, 0.5, 0.5, 0.34
@@ -75,7 +75,7 @@ func drawCoat(p *pen) {
 	t.sleeve, t.sleeveWidth = p.between(1.0, 1.48), p.between(0.28, 0.40)
 	t.bottom = p.between(0.90, 1.06)
 	t.hem += p.between(0, 0.09)
-	t.opening, t.lapels = p.chance(0.88), p.chance(0.65)
+	t.opening, t.lapels = p.chance(0.95), p.chance(0.75)
 	t.buttons, t.pockets = p.chance(0.5), p.chance(0.4)
 	t.collar = p.chance(0.3)
 	t.neckDepth = p.between(0.06, 0.3)
@@ -146,9 +146,9 @@ func (t top) sleeveShape(drop, armpit float64) shape {
 
 // drawFront draws what lies on the body.
 func (p *pen) drawFront(t top) {
-	dark, line := p.between(0.25, 0.7), p.between(0.035, 0.06)
-	if p.chance(0.15) {
-		dark = p.between(1.25, 1.6)
+	dark, line := p.between(0.15, 0.5), p.between(0.045, 0.075)
+	if p.chance(0.5) {
+		dark = p.between(1.7, 2.6)
 	}
 	if t.rib {
 		p.shade(box(-t.hem-0.1, t.bottom-0.12, t.hem+0.1, t.bottom+0.05), p.between(0.65, 0.9))
