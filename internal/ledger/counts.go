@@ -17,6 +17,10 @@ type Tally struct {
 	NewestLabel time.Time // when its newest label was given; zero without labels
 }
 
+// tallySums are the columns of a Tally.
+const tallySums = `SUM(CASE WHEN in_production = 1 OR outcome > 0 THEN 1 ELSE 0 END), SUM(in_production), SUM(selected),
+		SUM(CASE WHEN outcome > 0 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), MAX(labelled_at)`
+
 // Tallies counts the predictions of nested windows that end together: the
 // result has one list a start, in the order given, each grouped by stratum and
 // curate interval and ordered so. Rows that nobody has curated are grouped by
@@ -37,9 +41,7 @@ func (l *Ledger) Tallies(ctx context.Context, version string, end time.Time, sta
 		steps, args = append(steps, fmt.Sprintf(`(CASE WHEN at >= ? THEN %d ELSE 0 END)`, 1<<len(steps))), append(args, bound(s))
 	}
 	where, more := span(version, dg.Interval{Start: first, End: end})
-	query := `SELECT ` + strings.Join(steps, " + ") + ` AS windows, reason, interval_start,
-		SUM(CASE WHEN in_production = 1 OR outcome > 0 THEN 1 ELSE 0 END), SUM(in_production), SUM(selected),
-		SUM(CASE WHEN outcome > 0 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), MAX(labelled_at)
+	query := `SELECT ` + strings.Join(steps, " + ") + ` AS windows, reason, interval_start, ` + tallySums + `
 		FROM samples WHERE ` + where + ` GROUP BY windows, reason, interval_start ORDER BY reason, interval_start`
 	type row struct {
 		windows int
@@ -65,22 +67,53 @@ func (l *Ledger) Tallies(ctx context.Context, version string, end time.Time, sta
 	return out, nil
 }
 
+// Add adds the counts of u, of the same stratum and interval.
+func (t *Tally) Add(u Tally) {
+	t.Predictions += u.Predictions
+	t.Known += u.Known
+	t.Selected += u.Selected
+	t.Labels += u.Labels
+	t.Correct += u.Correct
+	if u.NewestLabel.After(t.NewestLabel) {
+		t.NewestLabel = u.NewestLabel
+	}
+}
+
 // addTally adds t to the last of sums when it is of the same stratum and
 // interval, else behind it.
 func addTally(sums []Tally, t Tally) []Tally {
 	if n := len(sums); n > 0 && sums[n-1].Stratum == t.Stratum && sums[n-1].Interval.Equal(t.Interval) {
-		s := &sums[n-1]
-		s.Predictions += t.Predictions
-		s.Known += t.Known
-		s.Selected += t.Selected
-		s.Labels += t.Labels
-		s.Correct += t.Correct
-		if t.NewestLabel.After(s.NewestLabel) {
-			s.NewestLabel = t.NewestLabel
-		}
+		sums[n-1].Add(t)
 		return sums
 	}
 	return append(sums, t)
+}
+
+// GridTally is the count of one stratum and curate interval of one version
+// within one cell of a grid over event time.
+type GridTally struct {
+	Tally
+	Cell         int    // position of the cell, from 0
+	ModelVersion string // of the predictions
+	LastAt       time.Time
+}
+
+// Grid tallies the predictions of iv in cells of length step from iv.Start on,
+// by version, stratum and curate interval, ordered by cell: what a chart sums
+// its sliding windows from, in one pass.
+func (l *Ledger) Grid(ctx context.Context, version string, iv dg.Interval, step time.Duration) ([]GridTally, error) {
+	if step <= 0 {
+		return nil, fmt.Errorf("ledger: grid: step %s: want over 0s: %w", step, dg.ErrInvalid)
+	}
+	where, args := span(version, iv)
+	return collect(ctx, l, "grid", func(rows *sql.Rows) (g GridTally, err error) {
+		var interval, newest, last int64
+		err = rows.Scan(&g.Cell, &g.ModelVersion, &g.Stratum, &interval, &g.Predictions, &g.Known, &g.Selected, &g.Labels, &g.Correct, &newest, &last)
+		g.Interval, g.NewestLabel, g.LastAt = fromNanos(interval), fromNanos(newest), fromNanos(last)
+		return g, err
+	}, `SELECT (at - ?) / ? AS cell, model_version, reason, interval_start, `+tallySums+`, MAX(at)
+		FROM samples WHERE `+where+` GROUP BY cell, model_version, reason, interval_start ORDER BY cell, model_version, reason, interval_start`,
+		append([]any{bound(iv.Start), int64(step)}, args...)...)
 }
 
 // span is the condition on version and time; version "" means every one.

@@ -28,7 +28,7 @@ CREATE TABLE samples (
                       CHECK ((outcome = 0) = (state <> 'labelled'))
 );
 CREATE INDEX samples_tally   ON samples (model_version, at, reason, interval_start, selected, outcome, in_production, labelled_at);
-CREATE INDEX samples_time    ON samples (at, reason, interval_start, selected, outcome, in_production, labelled_at);
+CREATE INDEX samples_time    ON samples (at, model_version, reason, interval_start, selected, outcome, in_production, labelled_at);
 CREATE INDEX samples_classes ON samples (model_version, at, predicted_class);
 CREATE INDEX samples_labels  ON samples (model_version, at, labelled_at) WHERE outcome > 0;
 CREATE INDEX samples_picks   ON samples (model_version, at) WHERE selected = 1 OR outcome > 0;

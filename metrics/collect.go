@@ -1,0 +1,144 @@
+package metrics
+
+import (
+	"math"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	dg "driftgate"
+	"driftgate/internal/estimate"
+	"driftgate/internal/ledger"
+)
+
+const namespace = "driftgate_"
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(namespace+name, help, labels, nil)
+}
+
+var (
+	accuracyDesc = desc("production_accuracy_ratio", "Production accuracy of the champion over a window; absent with too few labels.", "model", "window", "estimator")
+	lowerDesc    = desc("production_accuracy_lower_ratio", "Lower 95% bound of the production accuracy.", "model", "window", "estimator")
+	upperDesc    = desc("production_accuracy_upper_ratio", "Upper 95% bound of the production accuracy.", "model", "window", "estimator")
+	predictions  = desc("window_predictions", "Predictions of the champion in a window.", "model", "window", "stratum")
+	labels       = desc("window_labels", "Predictions of the champion in a window that people have labelled.", "model", "window", "stratum")
+
+	outcomesDesc  = desc("labelled_predictions_total", "Labels given, by whether the model had been right.", "model_version", "stratum", "outcome")
+	newestDesc    = desc("newest_label_timestamp_seconds", "When the newest label was given; absent without labels.", "model")
+	delayDesc     = desc("label_delay_seconds", "Time from prediction to label.", "model")
+	evalueDesc    = desc("accuracy_evalue", "Evidence of the drift alarm's e-detector, in years to a false alarm.", "model")
+	alarmDesc     = desc("accuracy_alarm_state", "Drift alarm: 0 quiet, 1 pending, 2 firing.", "model")
+	driftDesc     = desc("input_drift_score", "Distance of recent inputs from those at training, 0 to 1; absent with too few predictions.", "model", "test")
+	referenceDesc = desc("reference_accuracy_ratio", "What the champion's accuracy was at least at its best: lower 97.5% bound; absent until known.", "model", "model_version")
+	infoDesc      = desc("model_info", "1 for each model version in a role.", "model", "version", "digest", "role")
+	promotedDesc  = desc("champion_promoted_timestamp_seconds", "When the champion was promoted.", "model", "version", "digest", "role")
+)
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{accuracyDesc, lowerDesc, upperDesc, predictions, labels, outcomesDesc, newestDesc, delayDesc,
+		evalueDesc, alarmDesc, driftDesc, referenceDesc, infoDesc, promotedDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector. It reads the last snapshot and
+// nothing else.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	s := m.Snapshot()
+	c := collector{ch: ch, model: s.Model}
+	for _, a := range s.Windows {
+		c.window(a)
+	}
+	c.outcomes(s)
+	c.delays(s)
+	c.gauge(evalueDesc, s.Alarm.Evidence, s.Model)
+	c.gauge(alarmDesc, s.Alarm.State.Gauge(), s.Model)
+	for test, score := range s.InputDrift {
+		c.gauge(driftDesc, score, s.Model, test)
+	}
+	if s.Alarm.Watching {
+		c.gauge(referenceDesc, 1-s.Alarm.ReferenceError, s.Model, s.ModelVersion)
+	}
+	c.models(s.Champion)
+}
+
+type collector struct {
+	ch    chan<- prometheus.Metric
+	model string
+}
+
+// gauge sends a figure, if it is one.
+func (c collector) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	if !math.IsNaN(v) && !math.IsInf(v, 0) {
+		c.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+}
+
+func (c collector) window(a dg.Accuracy) {
+	for _, e := range a.Estimates {
+		c.gauge(accuracyDesc, e.Accuracy, c.model, a.Window, e.Estimator)
+		c.gauge(lowerDesc, e.Lower, c.model, a.Window, e.Estimator)
+		c.gauge(upperDesc, e.Upper, c.model, a.Window, e.Estimator)
+	}
+	counts := map[dg.Stratum]dg.StratumCount{}
+	for _, s := range a.Strata {
+		counts[s.Stratum] = s
+	}
+	for _, stratum := range dg.Strata { // a closed set: born at zero
+		c.gauge(predictions, float64(counts[stratum].Predictions), c.model, a.Window, string(stratum))
+		c.gauge(labels, float64(counts[stratum].Labels), c.model, a.Window, string(stratum))
+	}
+}
+
+// outcomes sends the label counters, the champion's from zero on.
+func (c collector) outcomes(s Snapshot) {
+	type series struct{ version, stratum, outcome string }
+	totals := map[series]int{}
+	words := map[bool]string{true: "correct", false: "incorrect"}
+	for _, stratum := range dg.Strata {
+		for _, word := range words {
+			totals[series{s.ModelVersion, string(stratum), word}] = 0
+		}
+	}
+	for _, o := range s.Outcomes {
+		totals[series{o.ModelVersion, o.Stratum, words[o.Correct]}] += o.Count
+	}
+	for k, n := range totals {
+		c.ch <- prometheus.MustNewConstMetric(outcomesDesc, prometheus.CounterValue, float64(n), k.version, k.stratum, k.outcome)
+	}
+}
+
+func (c collector) delays(s Snapshot) {
+	if !s.NewestLabelAt.IsZero() {
+		c.gauge(newestDesc, float64(s.NewestLabelAt.UnixNano())/1e9, c.model)
+	}
+	buckets, sum := map[float64]uint64{}, uint64(0)
+	for i, upper := range ledger.DelayBuckets {
+		if i < len(s.Delays.Counts) {
+			sum += uint64(s.Delays.Counts[i])
+		}
+		buckets[upper.Seconds()] = sum
+	}
+	c.ch <- prometheus.MustNewConstHistogram(delayDesc, uint64(s.Delays.Total), s.Delays.Sum.Seconds(), buckets, c.model)
+}
+
+func (c collector) models(champion dg.Champion) {
+	if champion.Version == "" {
+		return
+	}
+	labels := func(r dg.ModelRef, role string) []string {
+		return []string{c.model, r.Short(), strings.TrimPrefix(string(r), "sha256:"), role}
+	}
+	c.gauge(infoDesc, 1, labels(champion.Version, "champion")...)
+	if champion.Previous != "" && champion.Previous != champion.Version {
+		c.gauge(infoDesc, 1, labels(champion.Previous, "previous")...)
+	}
+	if !champion.PromotedAt.IsZero() {
+		c.gauge(promotedDesc, float64(champion.PromotedAt.UnixNano())/1e9, labels(champion.Version, "champion")...)
+	}
+}
+
+// Estimators lists the values of the label `estimator` that are exported.
+var Estimators = []string{estimate.NameStratified, estimate.NameLabelled}

@@ -1,0 +1,264 @@
+// Package metrics turns human labels into one figure an operator can trust:
+// production accuracy over a sliding window, with its bounds, its counts and
+// the age of its newest label, and into the drift alarm that watches it.
+//
+// Each stratum counts by its share of the predictions, so images picked because
+// they are hard do not drag the figure down. A window with fewer than MinLabels
+// labels exports no ratio: a gap is honest, a frozen gauge is not. Figures and
+// alarm count the present champion's predictions only.
+//
+// Everything is read from one [Snapshot], which Refresh computes: the
+// Prometheus collector, the pages and the StatsD sink cannot disagree. Ratios
+// run 0 to 1. Components keep their own operational metrics and never import
+// this package.
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	dg "driftgate"
+	"driftgate/internal/estimate"
+	"driftgate/internal/ledger"
+)
+
+// Options configure figures and alarm. Fields left zero take the default given
+// beside them.
+type Options struct {
+	Model     string          // the model's name, the value of the label `model`; required
+	Windows   []time.Duration // spans of event time, distinct, over 0s; 30m, 1h, 6h, 24h, 7d
+	MinLabels int             // below this no ratio is exported; 30
+	Stride    time.Duration   // windows end on multiples of it; 1m
+	Alarm     AlarmOptions
+	Drift     DriftOptions
+
+	Now    func() time.Time // time.Now
+	Logger *slog.Logger
+}
+
+// DriftOptions configure the comparison of inputs, which needs no labels.
+type DriftOptions struct {
+	Window         time.Duration // span of the predictions that are compared; 24h
+	MinPredictions int           // below this no score is exported; 50
+}
+
+// DefaultWindows are the spans shown when nothing else is configured.
+var DefaultWindows = []time.Duration{30 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
+
+func (o Options) withDefaults() Options {
+	if o.Windows == nil {
+		o.Windows = DefaultWindows
+	}
+	o.Windows = slices.Clone(o.Windows)
+	setDefault(&o.MinLabels, 30)
+	setDefault(&o.Stride, time.Minute)
+	setDefault(&o.Drift.Window, 24*time.Hour)
+	setDefault(&o.Drift.MinPredictions, 50)
+	o.Alarm = o.Alarm.withDefaults()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Logger = o.Logger.With("component", "metrics")
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports every fault at once; the error is [driftgate.ErrInvalid].
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf(format+": %w", append(args, dg.ErrInvalid)...))
+	}
+	if o.Model == "" {
+		bad("model: want a name")
+	}
+	if len(o.Windows) == 0 || len(o.Windows) > maxWindows {
+		bad("windows: %d of them, want 1 to %d", len(o.Windows), maxWindows)
+	}
+	for i, w := range o.Windows {
+		if w <= 0 || slices.Contains(o.Windows[:i], w) {
+			bad("window %s: want over 0s, and each once", w)
+		}
+	}
+	if o.MinLabels < 1 {
+		bad("min_labels %d: want at least 1", o.MinLabels)
+	}
+	if o.Stride <= 0 {
+		bad("stride %s: want over 0s", o.Stride)
+	}
+	if o.Drift.Window <= 0 || o.Drift.MinPredictions < 1 {
+		bad("input drift: window %s, min_predictions %d: want over 0s and at least 1", o.Drift.Window, o.Drift.MinPredictions)
+	}
+	if err := o.Alarm.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+const maxWindows = 32
+
+// Metrics computes snapshots and moves the alarm. It is safe for concurrent
+// use, and a prometheus.Collector.
+type Metrics struct {
+	o       Options
+	invalid error
+	ledger  *ledger.Ledger
+
+	mu       sync.Mutex // guards champion
+	champion serving
+
+	refresh sync.Mutex // one Refresh at a time, so that no older snapshot comes last
+	latest  atomic.Pointer[Snapshot]
+
+	advance   sync.Mutex // one Advance at a time
+	announced bool       // the last event was handed out by this process
+}
+
+// serving is what metrics know of the present champion.
+type serving struct {
+	dg.Champion
+	classMix []float64 // share of each class among its predictions when it was trained
+	classes  dg.Classes
+}
+
+// New returns the metrics of one model. Faults in o are reported by every call
+// that would use it; see [Options.Validate].
+func New(o Options, l *ledger.Ledger) *Metrics {
+	m := &Metrics{o: o.withDefaults(), invalid: o.Validate(), ledger: l}
+	if m.invalid != nil {
+		m.invalid = fmt.Errorf("metrics: options: %w", m.invalid)
+	}
+	m.latest.Store(&Snapshot{Model: m.o.Model, Alarm: AlarmStatus{State: estimate.Quiet, ThresholdYears: m.o.Alarm.ThresholdYears}})
+	return m
+}
+
+// SetChampion says who serves, with the class mix (shares in the order of
+// classes) that its predictions had when it was trained. Another version, or
+// the same promoted anew, starts the alarm afresh at the next Advance.
+func (m *Metrics) SetChampion(c dg.Champion, classMix []float64, classes dg.Classes) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.champion = serving{Champion: c, classMix: slices.Clone(classMix), classes: slices.Clone(classes)}
+}
+
+func (m *Metrics) serving() serving {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.champion
+}
+
+// Snapshot is the state of one model at one moment. It is shared: do not
+// change what it points to.
+type Snapshot struct {
+	At           time.Time
+	Model        string
+	ModelVersion string // short; empty without a champion
+	Champion     dg.Champion
+
+	Windows    []dg.Accuracy // in the order of Options.Windows
+	Alarm      AlarmStatus
+	InputDrift map[string]float64 // by test, "class_mix": Jensen-Shannon distance, 0 to 1; no entry with too few predictions
+	ClassMix   *estimate.MixDrift // the same with its chi-square; nil with too few predictions
+
+	NewestLabelAt time.Time // over all versions; zero without labels
+	Outcomes      []ledger.Outcome
+	Delays        ledger.Delays
+}
+
+// Window returns the state of the window of that length.
+func (s Snapshot) Window(w time.Duration) (dg.Accuracy, bool) {
+	for _, a := range s.Windows {
+		if a.Window == WindowName(w) {
+			return a, true
+		}
+	}
+	return dg.Accuracy{}, false
+}
+
+// Snapshot returns the last one that Refresh computed.
+func (m *Metrics) Snapshot() Snapshot { return *m.latest.Load() }
+
+// Refresh computes a new snapshot from the ledger. When it fails, the last
+// snapshot stays.
+func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
+	if m.invalid != nil {
+		return Snapshot{}, m.invalid
+	}
+	m.refresh.Lock()
+	defer m.refresh.Unlock()
+	c := m.serving()
+	s := Snapshot{At: m.o.Now().UTC(), Model: m.o.Model, ModelVersion: c.Version.Short(), Champion: c.Champion}
+	var err error
+	if s.Windows, err = m.windows(ctx, s.ModelVersion, s.At, m.o.Windows...); err != nil {
+		return Snapshot{}, err
+	}
+	if s.Alarm, err = m.status(ctx, c); err != nil {
+		return Snapshot{}, err
+	}
+	if s.ClassMix, err = m.classMix(ctx, c, s.At); err != nil {
+		return Snapshot{}, err
+	}
+	s.InputDrift = map[string]float64{}
+	if s.ClassMix != nil {
+		s.InputDrift[TestClassMix] = s.ClassMix.Distance
+	}
+	if s.Outcomes, err = m.ledger.OutcomeTotals(ctx); err != nil {
+		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
+	}
+	if s.Delays, err = m.ledger.LabelDelays(ctx); err != nil {
+		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
+	}
+	s.NewestLabelAt = s.Delays.Newest
+	m.latest.Store(&s)
+	return s, nil
+}
+
+// TestClassMix names the test of predicted classes in Snapshot.InputDrift and
+// in the label `test`.
+const TestClassMix = "class_mix"
+
+// classMix compares what the champion predicted lately with what it predicted
+// when it was trained. Input drift never retrains: it is a reason to look.
+func (m *Metrics) classMix(ctx context.Context, c serving, at time.Time) (*estimate.MixDrift, error) {
+	if len(c.classes) == 0 || len(c.classMix) != len(c.classes) {
+		return nil, nil
+	}
+	end := ceil(at, m.o.Stride)
+	found, err := m.ledger.PredictedClasses(ctx, c.Version.Short(), dg.Interval{Start: end.Add(-m.o.Drift.Window), End: end})
+	if err != nil {
+		return nil, fmt.Errorf("metrics: class mix: %w", err)
+	}
+	counts, n := make([]int, len(c.classes)), 0
+	for i, class := range c.classes {
+		counts[i] = found[class]
+		n += found[class]
+	}
+	if n < m.o.Drift.MinPredictions {
+		return nil, nil
+	}
+	d, err := estimate.ClassMix(counts, c.classMix)
+	if errors.Is(err, dg.ErrInvalid) {
+		m.o.Logger.Warn("class mix cannot be compared", "err", err) // a fault of the artifact, not of the moment
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("metrics: class mix: %w", err)
+	}
+	return &d, nil
+}

@@ -1,0 +1,251 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cactus/go-statsd-client/v5/statsd"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	dg "driftgate"
+)
+
+// StatsDOptions configure the StatsD sink. Fields left zero take the default
+// given beside them.
+type StatsDOptions struct {
+	Address     string        // host:port, UDP; required
+	Prefix      string        // before every name; "driftgate"
+	Tags        string        // "influxdb" or "dogstatsd"; "influxdb"
+	Every       time.Duration // between rounds; 10s
+	PacketBytes int           // a packet holds at most so many, whole lines; 1432
+	Logger      *slog.Logger
+}
+
+// The styles of StatsDOptions.Tags.
+const (
+	InfluxDBTags  = "influxdb"  // name,key=value:1|g
+	DogStatsDTags = "dogstatsd" // name:1|g|#key:value
+)
+
+func (o StatsDOptions) withDefaults() StatsDOptions {
+	setDefault(&o.Prefix, "driftgate")
+	setDefault(&o.Tags, InfluxDBTags)
+	setDefault(&o.Every, 10*time.Second)
+	setDefault(&o.PacketBytes, 1432)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Validate reports every fault at once; the error is [driftgate.ErrInvalid].
+func (o StatsDOptions) Validate() error {
+	o = o.withDefaults()
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf(format+": %w", append(args, dg.ErrInvalid)...))
+	}
+	if o.Address == "" {
+		bad("statsd address: want host:port")
+	}
+	if statsd.CheckName(o.Prefix) != nil {
+		bad("statsd prefix %q: want letters, digits, - _ and .", o.Prefix)
+	}
+	if o.Tags != InfluxDBTags && o.Tags != DogStatsDTags {
+		bad("statsd tags %q: want %s or %s", o.Tags, InfluxDBTags, DogStatsDTags)
+	}
+	if o.Every <= 0 {
+		bad("statsd interval %s: want over 0s", o.Every)
+	}
+	if o.PacketBytes < 256 || o.PacketBytes > 65000 {
+		bad("statsd packet_bytes %d: want 256 to 65000", o.PacketBytes)
+	}
+	return errors.Join(errs...)
+}
+
+// RunStatsD sends driftgate's series from g to a StatsD server until ctx ends,
+// and then once more. Each driftgate_NAME goes out as PREFIX.NAME with its
+// labels as tags:
+//
+//   - a gauge as a float gauge;
+//   - a counter as the growth since the round before, whatever it stood at when
+//     RunStatsD began being the start, so that a restart counts nothing twice
+//     (begin after the first Refresh, which knows the labels of before);
+//   - a histogram as the counters NAME_bucket (with le), NAME_sum and
+//     NAME_count; a summary as NAME_sum and NAME_count.
+//
+// Figures that are not finite are left out. In tag values the characters that
+// the line format needs for itself become "_". A server that is away, or
+// whose name does not resolve, costs what is sent meanwhile and nothing else;
+// only a wrong option is an error.
+func RunStatsD(ctx context.Context, g prometheus.Gatherer, o StatsDOptions) error {
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("metrics: statsd: %w", err)
+	}
+	o = o.withDefaults()
+	s := &sink{o: o, sent: map[string]float64{}}
+	s.round(g)
+	ticks := time.NewTicker(o.Every)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ticks.C:
+			s.round(g)
+		case <-ctx.Done():
+			s.round(g)
+			if s.close != nil {
+				if err := s.close(); err != nil {
+					return fmt.Errorf("metrics: statsd: close: %w", err)
+				}
+			}
+			return nil
+		}
+	}
+}
+
+// sink turns metric families into StatsD lines.
+type sink struct {
+	o   StatsDOptions
+	out statsd.ExtendedStatSender // the plain StatSender has no float gauge: a ratio would become 0
+	raw interface {
+		Raw(stat, value string, rate float32, tags ...statsd.Tag) error
+	}
+	close   func() error
+	sent    map[string]float64 // counters, by name and tags: what they stood at
+	started bool               // the first round is over
+}
+
+// round gathers and sends once. While the address cannot be resolved nothing
+// goes out, and nothing counts as sent.
+func (s *sink) round(g prometheus.Gatherer) {
+	families, err := g.Gather() // what could be gathered comes along with the error
+	if err != nil {
+		s.o.Logger.Warn("gather for statsd", "err", err)
+	}
+	if s.out == nil {
+		if err := s.dial(); err != nil {
+			s.o.Logger.Warn("statsd", "err", err)
+			return
+		}
+	}
+	s.send(families)
+	s.started = true
+}
+
+func (s *sink) dial() error {
+	format := statsd.TagFormat(statsd.InfixComma)
+	if s.o.Tags == DogStatsDTags {
+		format = statsd.SuffixOctothorpe
+	}
+	client, err := statsd.NewClientWithConfig(&statsd.ClientConfig{Address: s.o.Address, Prefix: s.o.Prefix, ResInterval: time.Minute,
+		UseBuffered: true, FlushInterval: min(s.o.Every, 300*time.Millisecond), FlushBytes: s.o.PacketBytes, TagFormat: format})
+	if err != nil {
+		return fmt.Errorf("client for %s: %w", s.o.Address, err)
+	}
+	out, ok := client.(statsd.ExtendedStatSender)
+	if !ok {
+		return errors.Join(fmt.Errorf("the client %T has no float gauge", client), client.Close())
+	}
+	s.out, s.raw, s.close = out, client, client.Close
+	return nil
+}
+
+// send puts one round on its way. Errors of the socket are not reported: a
+// server that is away is no fault of ours, and the next round comes.
+func (s *sink) send(families []*dto.MetricFamily) {
+	for _, f := range families {
+		name, ok := strings.CutPrefix(f.GetName(), namespace)
+		if !ok {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			tags := lineTags(m.GetLabel())
+			switch f.GetType() {
+			case dto.MetricType_COUNTER:
+				s.counter(name, m.GetCounter().GetValue(), tags)
+			case dto.MetricType_GAUGE:
+				s.gauge(name, m.GetGauge().GetValue(), tags)
+			case dto.MetricType_UNTYPED:
+				s.gauge(name, m.GetUntyped().GetValue(), tags)
+			case dto.MetricType_HISTOGRAM:
+				s.histogram(name, m.GetHistogram(), tags)
+			case dto.MetricType_SUMMARY:
+				s.counter(name+"_sum", m.GetSummary().GetSampleSum(), tags)
+				s.counter(name+"_count", float64(m.GetSummary().GetSampleCount()), tags)
+			}
+		}
+	}
+}
+
+// reserved are the characters that the line format needs for itself.
+var reserved = strings.NewReplacer(",", "_", "=", "_", ":", "_", "|", "_", "#", "_", "\n", "_", "\r", "_")
+
+func lineTags(labels []*dto.LabelPair) []statsd.Tag {
+	var tags []statsd.Tag
+	for _, l := range labels {
+		if l.GetValue() != "" { // to Prometheus an empty label is none; to the line format it is a fault
+			tags = append(tags, statsd.Tag{l.GetName(), reserved.Replace(l.GetValue())})
+		}
+	}
+	sort.Slice(tags, func(i, j int) bool { return tags[i][0] < tags[j][0] })
+	return tags
+}
+
+func (s *sink) gauge(name string, v float64, tags []statsd.Tag) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return
+	}
+	if v < 0 { // a sign means "by", not "to": go to 0 first
+		_ = s.out.GaugeFloat(name, 0, 1, tags...)
+		_ = s.out.GaugeFloatDelta(name, v, 1, tags...)
+		return
+	}
+	_ = s.out.GaugeFloat(name, v, 1, tags...)
+}
+
+func (s *sink) counter(name string, v float64, tags []statsd.Tag) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return
+	}
+	key := name
+	for _, t := range tags {
+		key += "\x00" + t[0] + "\x00" + t[1]
+	}
+	before, known := s.sent[key]
+	s.sent[key] = v
+	delta := v - before
+	switch {
+	case !known && !s.started:
+		delta = 0 // counted by a process before this one; the line makes the series
+	case delta < 0:
+		delta = v // it began anew
+	case known && delta == 0:
+		return
+	}
+	_ = s.raw.Raw(name, strconv.FormatFloat(delta, 'f', -1, 64)+"|c", 1, tags...) // Inc takes whole numbers only
+}
+
+func (s *sink) histogram(name string, h *dto.Histogram, tags []statsd.Tag) {
+	total := h.GetSampleCount()
+	bucket := func(le string, n uint64) {
+		s.counter(name+"_bucket", float64(n), append(tags[:len(tags):len(tags)], statsd.Tag{"le", le}))
+	}
+	if len(h.GetBucket()) > 0 {
+		for _, b := range h.GetBucket() {
+			if !math.IsInf(b.GetUpperBound(), 1) {
+				bucket(strconv.FormatFloat(b.GetUpperBound(), 'g', -1, 64), b.GetCumulativeCount())
+			}
+		}
+		bucket("+Inf", total)
+	}
+	s.counter(name+"_sum", h.GetSampleSum(), tags)
+	s.counter(name+"_count", float64(total), tags)
+}
