@@ -32,7 +32,7 @@ func Estimates(counts []dg.StratumCount, minLabels int) []dg.Estimate {
 	if err != nil {
 		return nil
 	}
-	if uncounted(counts) {
+	if Uncounted(counts) {
 		return []dg.Estimate{labelled}
 	}
 	stratified, err := Stratified(FromCounts(counts))
@@ -57,7 +57,7 @@ func Note(counts []dg.StratumCount, minLabels int) string {
 	switch {
 	case m < max(1, minLabels):
 		return fmt.Sprintf("%d labels, no figure below %d", m, max(1, minLabels))
-	case uncounted(counts):
+	case Uncounted(counts):
 		return "no count of predictions: the plain average over the labels is shown, which is biased when hard images are labelled more often"
 	case bare > 0:
 		return fmt.Sprintf("%d of %d predictions lie in strata without a label yet: the point leaves them out, the bounds allow for them", bare, n)
@@ -75,10 +75,10 @@ func FromCounts(counts []dg.StratumCount) []Stratum {
 	return s
 }
 
-// uncounted reports whether nothing is known of predictions without a label.
+// Uncounted reports whether nothing is known of predictions without a label.
 // A curate interval of driftgate's own with every image labelled is a census,
 // not a missing count.
-func uncounted(counts []dg.StratumCount) bool {
+func Uncounted(counts []dg.StratumCount) bool {
 	for _, c := range counts {
 		if c.Predictions > c.Labels || (!c.Interval.IsZero() && c.Predictions > 0) {
 			return false

@@ -1,0 +1,407 @@
+package estimate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	dg "driftgate"
+)
+
+var newYear = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// picks makes n picks named by prefix, the first wrong of them wrong.
+func picks(prefix string, n, wrong int) []Pick {
+	out := make([]Pick, n)
+	for i := range out {
+		out[i] = Pick{ID: fmt.Sprintf("%s%d", prefix, i), Wrong: i < wrong}
+	}
+	return out
+}
+
+func TestSlotsDealIntoBlocks(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		strata []SlotStratum
+		blocks int
+		mean   float64 // of T, when all strata deal out evenly
+	}{
+		{"no predictions, no blocks", nil, 0, 0},
+		{"nothing picked, no blocks", []SlotStratum{{Predictions: 100}}, 0, 0},
+		{"one stratum, a block a pick", []SlotStratum{{Predictions: 100, Picks: picks("r", 5, 1)}}, 5, .2},
+		{"the scarcest stratum sets the number", []SlotStratum{{Predictions: 90, Picks: picks("r", 5, 1)}, {Predictions: 10, Picks: picks("l", 10, 5)}}, 5, .9*.2 + .1*.5},
+		{"strata picked completely join", []SlotStratum{{Predictions: 80, Picks: picks("r", 5, 0)}, {Predictions: 19, Picks: picks("l", 19, 8)}, {Predictions: 1, Picks: picks("c", 1, 1)}}, 5, .2 * .45},
+		{"unpicked strata count as correct but keep their weight", []SlotStratum{{Predictions: 50, Picks: picks("r", 5, 5)}, {Predictions: 50}}, 5, .5},
+		{"more picks than predictions are a census", []SlotStratum{{Predictions: 2, Picks: picks("r", 4, 2)}}, 4, .5},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ts := Slot{Strata: tt.strata}.blocks()
+			if len(ts) != tt.blocks {
+				t.Fatalf("%d blocks, want %d", len(ts), tt.blocks)
+			}
+			var mean float64
+			for _, x := range ts {
+				mean += x / float64(len(ts))
+			}
+			if tt.blocks > 0 {
+				near(t, "mean T", mean, tt.mean, 1e-12)
+			}
+		})
+	}
+	t.Run("the order of arrival does not matter", func(t *testing.T) {
+		p := picks("r", 20, 7)
+		a := Slot{Strata: []SlotStratum{{Predictions: 100, Picks: p}, {Predictions: 50, Picks: picks("l", 6, 2)}}}.blocks()
+		q := slices.Clone(p)
+		slices.Reverse(q)
+		b := Slot{Strata: []SlotStratum{{Predictions: 100, Picks: q}, {Predictions: 50, Picks: picks("l", 6, 2)}}}.blocks()
+		if !slices.Equal(a, b) {
+			t.Errorf("%v, reversed %v", a, b)
+		}
+	})
+}
+
+// TestDetectorIsFair enumerates every outcome of a slot whose error is exactly
+// p0: the expected evidence must grow by exactly the slot's length, whatever
+// evidence there was, so the promise of years is kept to the letter.
+func TestDetectorIsFair(t *testing.T) {
+	const p0 = .11
+	// 80% random at r, 20% low-confident at 3r, picked completely.
+	r := p0 / (.8 + .2*3)
+	d := Detector{P0: p0, ThresholdYears: 10}
+	slot := Slot{Start: newYear, Length: Year / 100, Strata: []SlotStratum{{Predictions: 24, Picks: picks("r", 3, 0)}, {Predictions: 6, Picks: picks("l", 6, 0)}}}
+	before := State{M: []float64{0, 1, 2, 3, .5, .25}, Walk: make([]float64, 6), Since: make([]time.Time, 6)}
+	mean := make([]float64, len(deltas))
+	for outcome := range 1 << 9 {
+		chance := 1.0
+		for h, rate := range []float64{r, 3 * r} {
+			s := &slot.Strata[h]
+			s.Picks = slices.Clone(s.Picks)
+			for i := range s.Picks {
+				s.Picks[i].Wrong = outcome>>(3*h+i)&1 == 1
+				if s.Picks[i].Wrong {
+					chance *= rate
+				} else {
+					chance *= 1 - rate
+				}
+			}
+		}
+		after, result, err := d.Step(before, slot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Blocks != 3 {
+			t.Fatalf("%d blocks, want 3", result.Blocks)
+		}
+		for j, m := range after.M {
+			if m < 0 {
+				t.Fatalf("component %d fell to %g", j, m)
+			}
+			mean[j] += chance * m
+		}
+	}
+	for j, m := range mean {
+		near(t, fmt.Sprintf("component %d", j), m, before.M[j]+.01, 1e-12)
+	}
+}
+
+func TestDetectorStep(t *testing.T) {
+	d := Detector{P0: .1, ThresholdYears: 1}
+	slot := Slot{Start: newYear, Length: 24 * time.Hour, Strata: []SlotStratum{{Predictions: 50, Picks: picks("r", 1, 1)}}}
+	t.Run("one wrong pick by hand", func(t *testing.T) {
+		s, r, err := d.Step(State{}, slot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := 1 / 365.25
+		var want float64
+		for _, lambda := range []float64{.01 / .09, .02 / .09, .04 / .09, .08 / .09, .16 / .09, .32 / .09} {
+			want += w * (1 + lambda*.9) / 6
+		}
+		near(t, "evidence", r.Evidence, want, 1e-15)
+		if !r.Onset.Equal(newYear) || s.Slots != 1 {
+			t.Errorf("onset %s after %d slots", r.Onset, s.Slots)
+		}
+	})
+	t.Run("the biggest bet stays below 1/p0", func(t *testing.T) {
+		for _, p0 := range []float64{.001, .1, .5, .9, .999} {
+			for _, lambda := range (Detector{P0: p0}).lambdas() {
+				if !(lambda > 0 && lambda*p0 <= .95+1e-12) {
+					t.Errorf("p0 %g: lambda %g", p0, lambda)
+				}
+			}
+		}
+	})
+	t.Run("an empty slot changes nothing", func(t *testing.T) {
+		before, _, _ := d.Step(State{}, slot)
+		after, r, err := d.Step(before, Slot{Start: newYear, Length: time.Hour, Strata: []SlotStratum{{Predictions: 7}}})
+		if err != nil || r.Blocks != 0 || !slices.Equal(before.M, after.M) || after.Slots != before.Slots {
+			t.Errorf("%+v, %+v, %v", after, r, err)
+		}
+	})
+	t.Run("the given state is left alone", func(t *testing.T) {
+		before, _, _ := d.Step(State{}, slot)
+		m := slices.Clone(before.M)
+		if _, _, err := d.Step(before, slot); err != nil || !slices.Equal(m, before.M) {
+			t.Errorf("state changed from %v to %v (%v)", m, before.M, err)
+		}
+	})
+	t.Run("a state survives JSON", func(t *testing.T) {
+		a, _, _ := d.Step(State{}, slot)
+		text, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b State
+		if err := json.Unmarshal(text, &b); err != nil {
+			t.Fatal(err)
+		}
+		x, rx, _ := d.Step(a, slot)
+		y, ry, _ := d.Step(b, slot)
+		if !slices.Equal(x.M, y.M) || !rx.Onset.Equal(ry.Onset) {
+			t.Errorf("after JSON %v, without %v", y, x)
+		}
+	})
+	t.Run("evidence never overflows", func(t *testing.T) {
+		var s State
+		all := Slot{Start: newYear, Length: Year, Strata: []SlotStratum{{Predictions: 200, Picks: picks("r", 200, 200)}}}
+		for range 20 {
+			s, _, _ = d.Step(s, all)
+		}
+		if _, err := json.Marshal(s); err != nil || math.IsInf(s.Evidence(), 0) {
+			t.Errorf("evidence %g: %v", s.Evidence(), err)
+		}
+	})
+	for name, f := range map[string]func() error{
+		"p0 of 0":             func() error { _, _, err := Detector{ThresholdYears: 1}.Step(State{}, slot); return err },
+		"p0 of NaN":           func() error { _, _, err := Detector{P0: math.NaN(), ThresholdYears: 1}.Step(State{}, slot); return err },
+		"no threshold":        func() error { _, _, err := Detector{P0: .1}.Step(State{}, slot); return err },
+		"a slot of no length": func() error { _, _, err := d.Step(State{}, Slot{}); return err },
+		"another grid":        func() error { _, _, err := d.Step(State{M: []float64{1}}, slot); return err },
+	} {
+		if err := f(); !errors.Is(err, dg.ErrInvalid) {
+			t.Errorf("%s: error %v, want ErrInvalid", name, err)
+		}
+	}
+}
+
+func TestOnsetNamesTheStart(t *testing.T) {
+	rng := source("onset")
+	d := Detector{P0: .12, ThresholdYears: 10}
+	var early, late, n int
+	for range 200 {
+		const change = 60
+		var s State
+		for day := range 200 {
+			rate := .10
+			if day >= change {
+				rate = .25
+			}
+			slot := Slot{Start: newYear.AddDate(0, 0, day), Length: 24 * time.Hour, Strata: []SlotStratum{{Predictions: 500, Picks: picks(fmt.Sprint(day, "-"), 40, binomial(rng, 40, rate))}}}
+			next, r, err := d.Step(s, slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s = next; r.Crossed {
+				n++
+				if off := int(r.Onset.Sub(newYear).Hours()/24) - change; off < -7 {
+					early++
+				} else if off > 7 {
+					late++
+				}
+				break
+			}
+		}
+	}
+	t.Logf("%d alarms of 200: onset more than a week early %d times, late %d times", n, early, late)
+	if n < 195 || early+late > n/10 {
+		t.Errorf("%d alarms, onset more than a week early %d times, late %d times: want nearly all, nearly right", n, early, late)
+	}
+}
+
+// stand-in for one deployment: four slots a day, a quota of random picks, every
+// low-confident image, some flagged; traffic goes up and down.
+type deployment struct {
+	rng    *rand.Rand
+	factor float64 // error of the random stratum; four times that in the low one, most in the flagged
+	id     int
+	pool   []string
+}
+
+func newDeployment(rng *rand.Rand, errorRate float64) *deployment {
+	d := &deployment{rng: rng, factor: errorRate / (.88 + .11*4 + .01*8)}
+	for i := range 4096 { // ids come round: the deal only needs them distinct within a slot
+		d.pool = append(d.pool, fmt.Sprintf("%08x", i*2654435761))
+	}
+	return d
+}
+
+func (d *deployment) slot(n int) Slot {
+	total := 40 + d.rng.IntN(80)
+	s := Slot{Start: newYear.Add(time.Duration(n) * 6 * time.Hour), Length: 6 * time.Hour}
+	low, flagged := binomial(d.rng, total, .11), binomial(d.rng, total, .01)
+	for i, h := range [][2]int{{total - low - flagged, 5}, {low, low}, {flagged, flagged}} {
+		rate := d.factor * []float64{1, 4, 8}[i]
+		ps := make([]Pick, min(h[0], h[1]))
+		for j := range ps {
+			d.id = (d.id + 1) % len(d.pool)
+			ps[j] = Pick{ID: d.pool[d.id], Wrong: d.rng.Float64() < rate}
+		}
+		s.Strata = append(s.Strata, SlotStratum{Predictions: h[0], Picks: ps})
+	}
+	return s
+}
+
+// reference collects labels until there are 300 and returns the bound.
+func (d *deployment) reference() (upper float64, slots int) {
+	var counts []dg.StratumCount
+	labels := 0
+	for labels < 300 {
+		s := d.slot(slots)
+		for i, h := range s.Strata {
+			c := dg.StratumCount{Stratum: []dg.Stratum{dg.Random, dg.LowConfidence, dg.Flagged}[i], Interval: s.Start, Predictions: h.Predictions, Labels: len(h.Picks)}
+			for _, p := range h.Picks {
+				if !p.Wrong {
+					c.Correct++
+				}
+			}
+			labels += c.Labels
+			counts = append(counts, c)
+		}
+		slots++
+	}
+	upper, _ = Reference(counts)
+	return upper, slots
+}
+
+// TestQuietDeployments counts false alarms in deployments whose error never
+// changes. With an error of exactly p0, the worst that counts as fine, at most
+// y/c of them may alarm within y years; with p0 from the first 300 labels and
+// no tolerance, the 2.5% of unlucky references come on top.
+func TestQuietDeployments(t *testing.T) {
+	const runs, years, threshold = 1000, .25, 2.5
+	slots := int(years * Year.Hours() / 6)
+	limit := func(p float64) float64 { return p + 3*math.Sqrt(p*(1-p)/runs) } // of the count's own chance
+	for _, tt := range []struct {
+		name      string
+		reference bool
+		promise   float64
+	}{
+		{"error exactly p0", false, years / threshold},
+		{"p0 from the first 300 labels", true, years/threshold + .025},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rng := source("quiet " + tt.name)
+			alarms, mean := 0, 0.0
+			for range runs {
+				dep := newDeployment(rng, .10)
+				p0, first := .10, 0
+				if tt.reference {
+					p0, first = dep.reference()
+				}
+				mean += p0 / runs
+				d := Detector{P0: p0, ThresholdYears: threshold}
+				var s State
+				for n := first; n < first+slots; n++ {
+					next, r, err := d.Step(s, dep.slot(n))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if s = next; r.Crossed {
+						alarms++
+						break
+					}
+				}
+			}
+			rate := float64(alarms) / runs
+			t.Logf("%d false alarms in %d quiet deployments of %g years at a threshold of %g years (%.3f; promised at most %.3f); mean p0 %.3f, true error .100",
+				alarms, runs, years, threshold, rate, tt.promise, mean)
+			if rate > limit(tt.promise) {
+				t.Errorf("%.3f of the deployments raised a false alarm, promised at most %.3f", rate, tt.promise)
+			}
+			if !tt.reference && alarms == 0 {
+				t.Error("not one false alarm at exactly p0: this test could not fail")
+			}
+		})
+	}
+}
+
+// TestDetectionDelay logs what a deployment may hope for: 100 labels a day,
+// p0 = .11, error .10 before the drop.
+func TestDetectionDelay(t *testing.T) {
+	runs := 60
+	if long {
+		runs = 1000
+	}
+	for _, tt := range []struct{ drop, atMost float64 }{{.03, 60}, {.05, 20}, {.10, 5}, {.20, 2}} {
+		rng := source(fmt.Sprint("delay ", tt.drop))
+		d := Detector{P0: .11, ThresholdYears: 10}
+		var delays []float64
+		for range runs {
+			var s State
+			for n := range 24 * 400 {
+				rate := .10
+				if n >= 24*30 {
+					rate += tt.drop
+				}
+				// Hourly slots of four labels, everything labelled.
+				slot := Slot{Start: newYear.Add(time.Duration(n) * time.Hour), Length: time.Hour, Strata: []SlotStratum{{Predictions: 4, Picks: picks("p", 4, binomial(rng, 4, rate))}}}
+				next, r, err := d.Step(s, slot)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s = next; r.Crossed {
+					if n >= 24*30 {
+						delays = append(delays, float64(n-24*30)/24)
+					}
+					break
+				}
+			}
+		}
+		slices.Sort(delays)
+		median := delays[len(delays)/2]
+		t.Logf("drop of %.0f points: median delay %.1f days over %d runs", 100*tt.drop, median, len(delays))
+		if median > tt.atMost {
+			t.Errorf("drop of %.0f points: median delay %.1f days, want at most %g", 100*tt.drop, median, tt.atMost)
+		}
+	}
+}
+
+func FuzzDetector(f *testing.F) {
+	f.Add(uint64(1), uint8(3), .1)
+	f.Add(uint64(7), uint8(200), .9)
+	f.Fuzz(func(t *testing.T, seed uint64, slots uint8, p0 float64) {
+		d := Detector{P0: p0, ThresholdYears: 1}
+		if d.Validate() != nil {
+			return
+		}
+		rng := rand.New(rand.NewPCG(seed, 1))
+		var s State
+		for n := range slots {
+			slot := Slot{Start: newYear.Add(time.Duration(n) * time.Hour), Length: time.Duration(1 + rng.Int64N(int64(Year)))}
+			for range rng.IntN(5) {
+				k := rng.IntN(12)
+				slot.Strata = append(slot.Strata, SlotStratum{Predictions: rng.IntN(30), Picks: picks(fmt.Sprint(rng.Uint64()), k, rng.IntN(k+1))})
+			}
+			next, r, err := d.Step(s, slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, x := range r.Errors {
+				if !(x >= 0 && x <= 1+1e-12) {
+					t.Fatalf("T = %g of %+v", x, slot)
+				}
+			}
+			for j := range next.M {
+				if !(next.M[j] >= 0 && next.M[j] <= maxEvidence) || next.Walk[j] < 0 || math.IsNaN(next.Walk[j]) {
+					t.Fatalf("state %+v", next)
+				}
+			}
+			s = next
+		}
+	})
+}
