@@ -56,6 +56,10 @@ type entry struct {
 // openSpool opens the folder, making it if need be, and takes up every record
 // in it. Torn records are set aside with a log line.
 func openSpool(dir string, maxItems int, maxBytes int64, log *slog.Logger) (*spool, error) {
+	dir, err := filepath.Abs(dir) // the embedded store changes the working directory
+	if err != nil {
+		return nil, fmt.Errorf("serving: open spool: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("serving: open spool: %w", err)
 	}
