@@ -30,7 +30,7 @@ func (d *durable) CopyObject(ctx context.Context, in s3response.CopyObjectInput)
 		return s3response.CopyObjectOutput{}, err
 	}
 	if version != "" || strings.HasSuffix(key, "/") || strings.HasSuffix(*in.Key, "/") ||
-		(bucket == *in.Bucket && key == *in.Key) || in.ExpectedSourceBucketOwner != nil {
+		(bucket == *in.Bucket && key == *in.Key) || (in.ExpectedSourceBucketOwner != nil && *in.ExpectedSourceBucketOwner != "") {
 		return d.stockCopy(ctx, in)
 	}
 	src, info, err := d.openSource(bucket, key)

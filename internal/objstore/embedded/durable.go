@@ -33,7 +33,8 @@ const (
 // replaces the object is durable.
 type durable struct {
 	*posix.Posix
-	root string // absolute
+	root  string                 // absolute
+	fsync func(f *os.File) error // (*os.File).Sync, but for tests
 }
 
 // PutObject stages data and tags in a file of its own, syncs it, renames it
@@ -72,13 +73,13 @@ func (d *durable) publish(ctx context.Context, in s3response.PutObjectInput, tag
 		if staged, err = os.Open(f.Name()); err != nil {
 			return err
 		}
-		return f.Sync() // before the name appears, so that no crash leaves it with half the data
+		return d.fsync(f) // before the name appears, so that no crash leaves it with half the data
 	})
 	if err != nil {
 		return out, err
 	}
 	// The backend has added ETag and content type since; sync those as well.
-	return out, errors.Join(staged.Sync(), d.syncParents(*in.Bucket, *in.Key))
+	return out, errors.Join(d.fsync(staged), d.syncParents(*in.Bucket, *in.Key))
 }
 
 // PutObjectTagging replaces the tags in one step and syncs the file. Should
@@ -111,7 +112,7 @@ func (d *durable) CreateBucket(ctx context.Context, in *s3.CreateBucketInput, ac
 	if err := d.Posix.CreateBucket(ctx, in, acl); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Join(d.root, *in.Bucket)), syncDir(d.root))
+	return errors.Join(d.syncPath(filepath.Join(d.root, *in.Bucket)), d.syncPath(d.root))
 }
 
 // GetObject returns a body with its own ETag: the stock backend reads the ETag
@@ -137,7 +138,7 @@ func (d *durable) GetObject(ctx context.Context, in *s3.GetObjectInput) (*s3.Get
 // nothing any more.
 func (d *durable) syncParents(bucket, key string) error {
 	for dir := filepath.Dir(filepath.Join(bucket, key)); ; dir = filepath.Dir(dir) {
-		if err := syncDir(filepath.Join(d.root, dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.syncPath(filepath.Join(d.root, dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if dir == bucket || dir == "." {
@@ -147,21 +148,23 @@ func (d *durable) syncParents(bucket, key string) error {
 }
 
 func (d *durable) syncObject(bucket, key string) error {
-	err := syncDir(filepath.Join(d.root, bucket, key))
+	err := d.syncPath(filepath.Join(d.root, bucket, key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // deleted since
 	}
 	return err
 }
 
-// syncDir syncs the file or directory at path.
-func syncDir(path string) error {
+// syncPath syncs the file or directory at path.
+func (d *durable) syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(d.fsync(f), f.Close())
 }
 
-var _ backend.Backend = (*durable)(nil)
-var _ io.Closer = (*Server)(nil)
+var (
+	_ backend.Backend = (*durable)(nil)
+	_ io.Closer       = (*Server)(nil)
+)

@@ -23,21 +23,21 @@ func tagListings(root string) fiber.Handler {
 			return c.Next()
 		}
 		bucket := strings.Clone(strings.Trim(c.Path(), "/")) // fiber reuses the path's memory
-		encoded := c.Query("encoding-type") == "url"
 		if err := c.Next(); err != nil || c.Response().StatusCode() != http.StatusOK {
 			return err
 		}
 		tags := func(key string) map[string]string { return storedTags(filepath.Join(root, bucket), key) }
-		c.Response().SetBody(addTags(c.Response().Body(), encoded, tags))
+		c.Response().SetBody(addTags(c.Response().Body(), tags))
 		return nil
 	}
 }
 
 // addTags puts a UserTags element at the end of each Contents element. A body
 // that is no listing is returned unchanged.
-func addTags(body []byte, encoded bool, tags func(key string) map[string]string) []byte {
+func addTags(body []byte, tags func(key string) map[string]string) []byte {
 	var listing struct {
-		Contents []struct{ Key string }
+		EncodingType string
+		Contents     []struct{ Key string }
 	}
 	if xml.Unmarshal(body, &listing) != nil {
 		return body
@@ -52,7 +52,7 @@ func addTags(body []byte, encoded bool, tags func(key string) map[string]string)
 	for i, object := range listing.Contents {
 		out.Write(bytes.TrimSuffix(parts[i], closing))
 		key := object.Key
-		if encoded {
+		if listing.EncodingType == "url" {
 			if plain, err := url.QueryUnescape(key); err == nil {
 				key = plain
 			}

@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
@@ -177,9 +178,10 @@ func (s *Server) serve(ctx context.Context, root string) error {
 	listening := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		done <- embedgw.RunVersityGW(life, &durable{Posix: files, root: root}, &embedgw.Config{
+		done <- embedgw.RunVersityGW(life, &durable{Posix: files, root: root, fsync: (*os.File).Sync}, &embedgw.Config{
 			RootUserAccess:    s.keys.Access,
 			RootUserSecret:    s.keys.Secret,
+			IAMService:        auth.NewIAMServiceSingle(auth.Account{Access: s.keys.Access, Secret: s.keys.Secret, Role: auth.RoleAdmin}),
 			Ports:             []string{s.address},
 			MaxConnections:    maxConnections,
 			MaxRequests:       maxRequests,
@@ -321,9 +323,6 @@ func loadCredentials(path string) (credentials, error) {
 		c = credentials{Access: "driftgate", Secret: rand.Text() + rand.Text()}
 		if b, err = json.MarshalIndent(c, "", "  "); err == nil {
 			err = renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.IgnoreUmask())
-		}
-		if err == nil {
-			err = syncDir(filepath.Dir(path))
 		}
 		return c, err
 	} else if err != nil {
