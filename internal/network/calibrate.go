@@ -24,7 +24,7 @@ func FitTemperature(logits []float32, labels []int, classes int) (Calibration, e
 	}
 	const ratio = 0.6180339887498949 // (sqrt(5)-1)/2
 	lo, hi := math.Log(minTemperature), math.Log(maxTemperature)
-	at := func(logT float64) float64 { return logLoss(logits, labels, classes, math.Exp(logT)) }
+	at := func(logT float64) float64 { return LogLoss(logits, labels, nil, classes, math.Exp(logT)) }
 	a, b := hi-ratio*(hi-lo), lo+ratio*(hi-lo)
 	fa, fb := at(a), at(b)
 	for hi-lo > 1e-4 {
@@ -44,9 +44,10 @@ func FitTemperature(logits []float32, labels []int, classes int) (Calibration, e
 	return c, nil
 }
 
-// logLoss is the mean negative log-likelihood at the temperature.
-func logLoss(logits []float32, labels []int, classes int, temperature float64) float64 {
-	var sum float64
+// LogLoss is the mean negative log-likelihood of the labels at a temperature,
+// weighted by weights (nil for even ones); 0 without samples.
+func LogLoss(logits []float32, labels []int, weights []float32, classes int, temperature float64) float64 {
+	var sum, total float64
 	for i, label := range labels {
 		row := logits[i*classes:][:classes]
 		top := row[0]
@@ -57,9 +58,17 @@ func logLoss(logits []float32, labels []int, classes int, temperature float64) f
 		for _, v := range row {
 			z += math.Exp(float64(v-top) / temperature)
 		}
-		sum += math.Log(z) - float64(row[label]-top)/temperature
+		w := 1.0
+		if weights != nil {
+			w = float64(weights[i])
+		}
+		sum += w * (math.Log(z) - float64(row[label]-top)/temperature)
+		total += w
 	}
-	return sum / float64(len(labels))
+	if total == 0 {
+		return 0
+	}
+	return sum / total
 }
 
 // CalibrationError is the expected calibration error over 15 bins of equal
@@ -72,7 +81,7 @@ func CalibrationError(logits []float32, labels []int, classes int, temperature f
 	for i, label := range labels {
 		copy(row, logits[i*classes:][:classes])
 		softmax(row, classes, temperature)
-		best := argmax(row)
+		best := Argmax(row)
 		k := min(bins-1, int(float64(row[best])*bins))
 		confidence[k] += float64(row[best])
 		if best == label {
@@ -89,8 +98,8 @@ func CalibrationError(logits []float32, labels []int, classes int, temperature f
 	return sum / float64(len(labels))
 }
 
-// argmax is the position of the largest value, the first of equals.
-func argmax(row []float32) int {
+// Argmax is the position of the largest value, the first of equals.
+func Argmax(row []float32) int {
 	best := 0
 	for i, v := range row {
 		if v > row[best] {

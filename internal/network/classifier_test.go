@@ -151,7 +151,7 @@ func TestTemperatureChangesConfidenceNotTheAnswer(t *testing.T) {
 	hot, cold := slices.Clone(logits), slices.Clone(logits)
 	softmax(hot, 3, 5)
 	softmax(cold, 3, 0.5)
-	if argmax(hot) != 0 || argmax(cold) != 0 || hot[0] >= cold[0] {
+	if Argmax(hot) != 0 || Argmax(cold) != 0 || hot[0] >= cold[0] {
 		t.Errorf("at 5: %v, at 0.5: %v", hot, cold)
 	}
 	far := []float32{1e4, -1e4, 0}

@@ -1,9 +1,12 @@
 package network
 
 import (
+	"fmt"
 	"math"
 	"runtime"
 	"sync"
+
+	dg "driftgate"
 )
 
 // plan is a network laid out for inference: plain Go over the weights, no
@@ -109,6 +112,21 @@ func (l *dense) apply(x, y []float32) {
 			}
 		}
 	}
+}
+
+// Infer computes the logits of weights under training: n*Classes values for
+// n*Inputs. The error is [dg.ErrInvalid] when weights or rows do not fit.
+func Infer(s Spec, w Weights, x []float32) ([]float32, error) {
+	if err := w.Check(s); err != nil {
+		return nil, err
+	}
+	if len(x)%s.Inputs != 0 {
+		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", len(x), s.Inputs, dg.ErrInvalid)
+	}
+	n := len(x) / s.Inputs
+	out := make([]float32, n*s.Classes)
+	newPlan(s, w).logits(x, n, out)
+	return out, nil
 }
 
 // softmax turns each row of logits into probabilities, dividing by the

@@ -117,7 +117,7 @@ func (l *Learner) gradients(labels []int, weights []float32) (Stats, error) {
 	}
 	logits := g.logits()
 	for i, label := range labels {
-		if argmax(logits[i*classes:][:classes]) == label {
+		if Argmax(logits[i*classes:][:classes]) == label {
 			st.Correct += weight(i)
 		}
 	}

@@ -1,0 +1,140 @@
+package trainer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	dg "driftgate"
+	"driftgate/internal/network"
+)
+
+const checkpointFile = "checkpoint.safetensors"
+
+// state is a training between two epochs. The order of the samples follows
+// from seed and epoch, so no generator's state is needed beside them.
+type state struct {
+	Job       string  `json:"job"`     // key of the job
+	Samples   string  `json:"samples"` // digest of what it trains on: images may vanish between two tries
+	Epoch     int     `json:"epoch"`   // epochs done
+	BestEpoch int     `json:"best_epoch"`
+	BestLoss  float64 `json:"best_loss"` // of validation; of training without one
+	Stale     int     `json:"stale"`     // epochs since the best
+	TrainLoss float64 `json:"train_loss"`
+	TrainAcc  float64 `json:"train_accuracy"`
+	ValidAcc  float64 `json:"validation_accuracy"` // of the best epoch
+
+	weights, velocity, best network.Weights
+}
+
+// group is one set of the checkpoint's tensors: the network's names, prefixed.
+type group struct {
+	prefix  string
+	weights *network.Weights
+}
+
+func (s *state) groups() []group {
+	return []group{{"weights.", &s.weights}, {"velocity.", &s.velocity}, {"best.", &s.best}}
+}
+
+// save writes the state over the last checkpoint: whole, or not at all.
+func (s *state) save(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	var tensors []network.Tensor
+	for _, g := range s.groups() {
+		for _, t := range *g.weights {
+			t.Name = g.prefix + t.Name
+			tensors = append(tensors, t)
+		}
+	}
+	meta, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("trainer: save checkpoint: %w", err)
+	}
+	b, err := network.EncodeSafetensors(tensors, map[string]string{"state": string(meta)})
+	if err != nil {
+		return fmt.Errorf("trainer: save checkpoint: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("trainer: save checkpoint: %w", err)
+	}
+	if err := writeFile(filepath.Join(dir, checkpointFile), b); err != nil {
+		return fmt.Errorf("trainer: save checkpoint: %w", err)
+	}
+	return nil
+}
+
+// readCheckpoint reads the checkpoint in dir. The error is [dg.ErrNotFound]
+// without one, and [dg.ErrInvalid] for one that is broken or does not fit spec.
+func readCheckpoint(dir string, spec network.Spec) (*state, error) {
+	if dir == "" {
+		return nil, dg.ErrNotFound
+	}
+	b, err := os.ReadFile(filepath.Join(dir, checkpointFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, dg.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("trainer: read checkpoint: %w", err)
+	}
+	tensors, meta, err := network.DecodeSafetensors(b)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: read checkpoint: %w", err)
+	}
+	s := &state{}
+	if err := json.Unmarshal([]byte(meta["state"]), s); err != nil {
+		return nil, fmt.Errorf("trainer: read checkpoint: %w: %w", dg.ErrInvalid, err)
+	}
+	for _, t := range tensors {
+		for _, g := range s.groups() {
+			if name, ok := strings.CutPrefix(t.Name, g.prefix); ok {
+				t.Name = name
+				*g.weights = append(*g.weights, t)
+			}
+		}
+	}
+	for _, g := range s.groups() {
+		if err := g.weights.Check(spec); err != nil {
+			return nil, fmt.Errorf("trainer: read checkpoint: %s %w", g.prefix, err)
+		}
+	}
+	return s, nil
+}
+
+// writeFile writes and syncs a file beside path and moves it there.
+func writeFile(path string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,140 @@
+package trainer
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	dg "driftgate"
+	"driftgate/internal/ledger"
+	"driftgate/internal/objstore"
+)
+
+var buckets = objstore.DefaultBuckets("")
+
+// composing is DefaultOptions without a holdout, so that tables can say what
+// happens to each record.
+func composing() Options {
+	o := DefaultOptions()
+	o.Holdout, o.HumanWeight, o.ProxyWeight, o.MinProxyConfidence = 0, 3, 0.25, 0.9
+	return o
+}
+
+func proxy(id, class string, confidence float64) ledger.Record {
+	return ledger.Record{State: ledger.Noisy, Placed: true, Sample: dg.Sample{
+		Key: "class_07/" + id, PredictedClass: class, Confidence: confidence}}
+}
+
+func human(id, label string, at int64) ledger.Record {
+	return ledger.Record{State: ledger.Labelled, Label: label, Sample: dg.Sample{
+		Key: "class_07/" + id, PredictedClass: "Sneaker", Confidence: 0.4, Flagged: true,
+		LabelSource: dg.HumanLabel, LabelledAt: time.Unix(at, 0)}}
+}
+
+func TestCompose(t *testing.T) {
+	with := func(r ledger.Record, f func(*ledger.Record)) ledger.Record { f(&r); return r }
+	foreign := with(human("f.png", "Bag", 0), func(r *ledger.Record) { r.LabelSource, r.LabelledAt = "", time.Time{} })
+	proxyBag := Example{"a.png", buckets.Noisy, "class_07/a.png", "Bag", 0.25, dg.ProxyLabel}
+	humanBag := Example{"a.png", buckets.Noisy, "class_08/a.png", "Bag", 3, dg.HumanLabel}
+	for _, tt := range []struct {
+		name string
+		in   []ledger.Record
+		want []Example
+		made Composition
+	}{
+		{"a confident proxy label counts little, under its own key", []ledger.Record{proxy("a.png", "Bag", 0.95)}, []Example{proxyBag}, Composition{Proxy: 1}},
+		{"a human label counts much, under the human class", []ledger.Record{human("a.png", "Bag", 5)}, []Example{humanBag}, Composition{Human: 1}},
+		{"the old DAG's labels are human", []ledger.Record{foreign}, []Example{{"f.png", buckets.Noisy, "class_08/f.png", "Bag", 3, dg.HumanLabel}}, Composition{Human: 1}},
+		{"a proxy label at the threshold is used", []ledger.Record{proxy("a.png", "Bag", 0.9)}, []Example{proxyBag}, Composition{Proxy: 1}},
+		{"an unsure proxy label is not", []ledger.Record{proxy("a.png", "Bag", 0.899)}, nil, Composition{LowConfidence: 1}},
+		{"a proxy label without confidence is not", []ledger.Record{proxy("a.png", "Bag", math.NaN())}, nil, Composition{LowConfidence: 1}},
+		{"a proxy label that a user flagged is not", []ledger.Record{with(proxy("a.png", "Bag", 1), func(r *ledger.Record) { r.Flagged = true })}, nil, Composition{Doubted: 1}},
+		{"a proxy label that a user corrected is not", []ledger.Record{with(proxy("a.png", "Bag", 1), func(r *ledger.Record) { r.CorrectedClass = "Coat" })}, nil, Composition{Doubted: 1}},
+		{"an undecided sample is not", []ledger.Record{with(proxy("a.png", "Bag", 1), func(r *ledger.Record) { r.State = ledger.New })}, nil, Composition{Unlabelled: 1}},
+		{"a waiting sample is not", []ledger.Record{with(proxy("a.png", "Bag", 1), func(r *ledger.Record) { r.State = ledger.Waiting })}, nil, Composition{Unlabelled: 1}},
+		{"unknown labels are named", []ledger.Record{human("a.png", "Hat", 1), proxy("b.png", "Glove", 1), human("c.png", "Hat", 1)}, nil,
+			Composition{UnknownLabel: 3, UnknownLabels: []string{"Glove", "Hat"}}},
+		{"human wins over proxy, whatever the order", []ledger.Record{human("a.png", "Bag", 5), proxy("a.png", "Coat", 1)}, []Example{humanBag}, Composition{Human: 1, Duplicate: 1}},
+		{"and in the other order", []ledger.Record{proxy("a.png", "Coat", 1), human("a.png", "Bag", 5)}, []Example{humanBag}, Composition{Human: 1, Duplicate: 1}},
+		{"the newer human label wins", []ledger.Record{human("a.png", "Bag", 5), human("a.png", "Coat", 4)}, []Example{humanBag}, Composition{Human: 1, Duplicate: 1}},
+		{"by id", []ledger.Record{proxy("b.png", "Bag", 1), human("a.png", "Bag", 5)},
+			[]Example{humanBag, {"b.png", buckets.Noisy, "class_07/b.png", "Bag", 0.25, dg.ProxyLabel}}, Composition{Human: 1, Proxy: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, made := ComposeReport(tt.in, dg.FashionMNIST, buckets, composing())
+			if len(got) != len(tt.want) || (len(got) > 0 && !reflect.DeepEqual(got, tt.want)) {
+				t.Errorf("composed %+v\nwant %+v", got, tt.want)
+			}
+			if len(made.UnknownLabels) == 0 {
+				made.UnknownLabels = nil
+			}
+			if !reflect.DeepEqual(made, tt.made) {
+				t.Errorf("counted %+v\nwant %+v", made, tt.made)
+			}
+		})
+	}
+}
+
+func TestProxyWeightZeroLeavesProxiesOut(t *testing.T) {
+	o := composing()
+	o.ProxyWeight = 0
+	if got := Compose([]ledger.Record{proxy("a.png", "Bag", 1), human("b.png", "Bag", 1)}, dg.FashionMNIST, buckets, o); len(got) != 1 || got[0].ID != "b.png" {
+		t.Errorf("composed %+v, want the human label alone", got)
+	}
+}
+
+// Whatever the input: no held-out id, no id twice, no unknown label, no weight
+// that is not positive; every record is in one count; order does not matter.
+func TestComposeNeverBreaksItsPromises(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		o := composing()
+		o.Holdout = []float64{0, 0.2, 0.5, 0.99}[rng.IntN(4)]
+		o.MinProxyConfidence = rng.Float64()
+		var records []ledger.Record
+		for range rng.IntN(300) {
+			records = append(records, randomRecord(rng))
+		}
+		got, c := ComposeReport(records, dg.FashionMNIST, buckets, o)
+		seen := map[string]bool{}
+		for _, e := range got {
+			switch {
+			case dg.Held(e.ID, o.Holdout):
+				t.Fatalf("seed %d: held-out id %s is trained on", seed, e.ID)
+			case seen[e.ID]:
+				t.Fatalf("seed %d: id %s twice", seed, e.ID)
+			case dg.FashionMNIST.Index(e.Label) < 0:
+				t.Fatalf("seed %d: label %q", seed, e.Label)
+			case !(e.Weight > 0):
+				t.Fatalf("seed %d: weight %g", seed, e.Weight)
+			}
+			seen[e.ID] = true
+		}
+		if sum := c.Human + c.Proxy + c.Held + c.Unlabelled + c.Doubted + c.LowConfidence + c.UnknownLabel + c.Duplicate; sum != len(records) {
+			t.Fatalf("seed %d: %+v accounts for %d of %d records", seed, c, sum, len(records))
+		}
+		rng.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
+		if again := Compose(records, dg.FashionMNIST, buckets, o); !reflect.DeepEqual(again, got) {
+			t.Fatalf("seed %d: the order of the records changed the set", seed)
+		}
+	}
+}
+
+func randomRecord(rng *rand.Rand) ledger.Record {
+	labels := append([]string{"", "Hat"}, dg.FashionMNIST...)
+	r := ledger.Record{
+		State: ledger.States[rng.IntN(len(ledger.States))], Label: labels[rng.IntN(len(labels))],
+		Sample: dg.Sample{
+			Key: dg.SampleKey(rng.IntN(10), fmt.Sprintf("%d.png", rng.IntN(200))), PredictedClass: labels[rng.IntN(len(labels))],
+			Confidence: rng.Float64(), Flagged: rng.IntN(4) == 0, LabelledAt: time.Unix(int64(rng.IntN(5)), 0),
+			LabelSource: []dg.LabelSource{"", dg.HumanLabel, dg.ProxyLabel}[rng.IntN(3)],
+		},
+	}
+	if rng.IntN(10) == 0 {
+		r.Confidence = math.NaN()
+	}
+	return r
+}

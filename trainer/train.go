@@ -1,0 +1,309 @@
+package trainer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	dg "driftgate"
+	"driftgate/internal/network"
+	"driftgate/internal/objstore"
+)
+
+// Train runs a job in this process and returns its artifact, which is also in
+// job.Dir/artifact. It resumes from the checkpoint in job.Dir, exactly as if it
+// had never stopped, and returns at once the artifact that an earlier run of
+// the same job left there. Cancelling ctx leaves the checkpoint of the last
+// whole epoch. progress (may be nil) is called on the caller's goroutine.
+//
+// Permanent faults are [dg.ErrInvalid], [dg.ErrNotFound] or
+// [dg.ErrTooFewSamples]; a loss that is not finite any more is also
+// [network.ErrDiverged] and names the step and the likely cause.
+func Train(ctx context.Context, job Job, progress func(Progress)) (*network.Artifact, error) {
+	if err := job.Validate(); err != nil {
+		return nil, err
+	}
+	store, err := objstore.Open(job.Store)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: open store: %w", err)
+	}
+	return train(ctx, job, stored{store, job.Buckets.Datasets}, progress)
+}
+
+func train(ctx context.Context, job Job, src source, progress func(Progress)) (*network.Artifact, error) {
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	if err := job.Validate(); err != nil {
+		return nil, err
+	}
+	key, err := job.key()
+	if err != nil {
+		return nil, err
+	}
+	if a, _, err := readFinished(job.Dir, key); err == nil {
+		return a, nil
+	}
+	m, err := gather(ctx, job, src, progress)
+	if err != nil {
+		return nil, err
+	}
+	t, err := newTraining(job, key, m, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer t.learner.Close()
+	if err := t.run(ctx); err != nil {
+		return nil, err
+	}
+	a, err := t.finish()
+	if err != nil {
+		return nil, err
+	}
+	files, err := a.Files()
+	if err != nil {
+		return nil, err
+	}
+	if err := writeFinished(job.Dir, key, files); err != nil {
+		return nil, err
+	}
+	a, _, err = network.ReadArtifact(files) // as everyone else will see it
+	return a, err
+}
+
+// training is one run of the loop.
+type training struct {
+	job      Job
+	m        *material
+	spec     network.Spec
+	state    *state
+	learner  *network.Learner
+	progress func(Progress)
+
+	order   []int
+	labels  []int     // of a batch
+	weights []float32 // of a batch
+	began   time.Time
+	seen    int // samples since began
+	shown   time.Time
+}
+
+func newTraining(job Job, key string, m *material, progress func(Progress)) (*training, error) {
+	o := job.Options
+	t := &training{
+		job: job, m: m, progress: progress, began: time.Now(),
+		spec:  network.Spec{Architecture: network.MLP, Inputs: m.pre.Size(), Hidden: o.Hidden, Classes: len(m.base.Classes)},
+		order: make([]int, m.train.len()), labels: make([]int, 0, o.Batch), weights: make([]float32, 0, o.Batch),
+	}
+	if err := t.spec.Validate(); err != nil {
+		return nil, err
+	}
+	digest := m.digest()
+	s, err := readCheckpoint(job.Dir, t.spec)
+	switch {
+	case err == nil && s.Job == key && s.Samples == digest:
+		slog.Info("training resumes", "component", "trainer", "run", job.RunID, "epoch", s.Epoch)
+	case err == nil || errors.Is(err, dg.ErrNotFound) || errors.Is(err, dg.ErrInvalid):
+		if err == nil || errors.Is(err, dg.ErrInvalid) {
+			slog.Warn("checkpoint is not of this job: training from the start", "component", "trainer", "run", job.RunID, "error", err)
+		}
+		w := network.NewWeights(t.spec, rand.New(rand.NewPCG(o.Seed, streamWeights)))
+		s = &state{Job: key, Samples: digest, BestLoss: math.MaxFloat64, weights: w, best: w}
+	default:
+		return nil, err
+	}
+	t.state = s
+	if t.learner, err = network.NewLearner(t.spec, o.Batch, s.weights, s.velocity); err != nil {
+		return nil, err
+	}
+	if s.velocity == nil {
+		s.velocity = t.learner.Velocity()
+	}
+	return t, nil
+}
+
+// digest covers ids, labels, weights and pixels of both splits, in order.
+func (m *material) digest() string {
+	h := sha256.New()
+	for _, s := range []*samples{&m.train, &m.valid} {
+		fmt.Fprintf(h, "%d\n", s.len())
+		for i, id := range s.ids {
+			fmt.Fprintf(h, "%q %d %g\n", id, s.labels[i], s.weights[i])
+		}
+		h.Write(s.pixels)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// run trains epoch by epoch until all are done or nothing improves any more.
+func (t *training) run(ctx context.Context) error {
+	if t.state.Epoch == 0 { // so that there is a checkpoint from the start
+		if err := t.state.save(t.job.Dir); err != nil {
+			return err
+		}
+	}
+	for t.state.Epoch < t.job.Options.Epochs && !t.stale() {
+		if err := t.epoch(ctx); err != nil {
+			return err
+		}
+		if err := t.judge(); err != nil {
+			return err
+		}
+		if err := t.state.save(t.job.Dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *training) stale() bool {
+	p := t.job.Options.Patience
+	return p > 0 && t.m.valid.len() > 0 && t.state.Stale >= p
+}
+
+// epoch passes over the training samples once, in an order that follows from
+// seed and epoch.
+func (t *training) epoch(ctx context.Context) error {
+	o, s := t.job.Options, t.state
+	for i := range t.order {
+		t.order[i] = i
+	}
+	rng := rand.New(rand.NewPCG(o.Seed, streamEpoch+uint64(s.Epoch)))
+	rng.Shuffle(len(t.order), func(i, j int) { t.order[i], t.order[j] = t.order[j], t.order[i] })
+	steps := (len(t.order) + o.Batch - 1) / o.Batch
+	var loss, correct, weight float64
+	for step := range steps {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("trainer: stopped in epoch %d, step %d of %d (the checkpoint holds %d epochs): %w", s.Epoch+1, step+1, steps, s.Epoch, context.Cause(ctx))
+		}
+		batch := t.order[step*o.Batch : min(len(t.order), (step+1)*o.Batch)]
+		st, err := t.step(batch, network.SGD{LearningRate: t.rate(step, steps), Momentum: o.Momentum, WeightDecay: o.WeightDecay})
+		if err != nil {
+			return t.explain(err, step, steps)
+		}
+		loss, correct, weight = loss+st.Loss*st.Weight, correct+st.Correct, weight+st.Weight
+		t.seen += len(batch)
+		t.tell(step+1, steps, loss/weight, correct/weight)
+	}
+	s.Epoch++
+	s.TrainLoss, s.TrainAcc = loss/weight, correct/weight
+	return nil
+}
+
+func (t *training) step(batch []int, sgd network.SGD) (network.Stats, error) {
+	in, size := t.learner.Input(), t.m.train.size
+	t.labels, t.weights = t.labels[:0], t.weights[:0]
+	for row, i := range batch {
+		t.m.pre.Pixels(t.m.train.image(i), in[row*size:][:size])
+		t.labels = append(t.labels, t.m.train.labels[i])
+		t.weights = append(t.weights, t.m.train.weights[i])
+	}
+	return t.learner.Step(t.labels, t.weights, sgd)
+}
+
+// lastRate is the share of the learning rate that is left at the end.
+const lastRate = 0.02
+
+// rate falls from LearningRate to its fiftieth along a cosine.
+func (t *training) rate(step, steps int) float64 {
+	done := (float64(t.state.Epoch) + float64(step)/float64(steps)) / float64(t.job.Options.Epochs)
+	return t.job.Options.LearningRate * (lastRate + (1-lastRate)*(1+math.Cos(math.Pi*done))/2)
+}
+
+// explain adds place and likely cause to a loss that is no number any more.
+func (t *training) explain(err error, step, steps int) error {
+	if !errors.Is(err, network.ErrDiverged) {
+		return fmt.Errorf("trainer: epoch %d, step %d: %w", t.state.Epoch+1, step+1, err)
+	}
+	o := t.job.Options
+	return fmt.Errorf("trainer: epoch %d, step %d of %d: %w: the likely cause is a learning_rate of %g with momentum %g: try a tenth of it: %w",
+		t.state.Epoch+1, step+1, steps, err, o.LearningRate, o.Momentum, dg.ErrInvalid)
+}
+
+// judge measures the epoch on the validation samples and keeps the best
+// weights; without validation samples the last are the best.
+func (t *training) judge() error {
+	s := t.state
+	s.weights, s.velocity = t.learner.Weights(), t.learner.Velocity()
+	if err := s.weights.Check(t.spec); err != nil {
+		return t.explain(fmt.Errorf("%w: %w", network.ErrDiverged, err), 0, 0)
+	}
+	loss, accuracy := s.TrainLoss, 0.0
+	if t.m.valid.len() > 0 {
+		logits, err := t.logits(s.weights, t.m.valid.pixels)
+		if err != nil {
+			return err
+		}
+		loss = network.LogLoss(logits, t.m.valid.labels, t.m.valid.weights, t.spec.Classes, 1)
+		accuracy = weightedAccuracy(logits, t.m.valid.labels, t.m.valid.weights, t.spec.Classes)
+	}
+	if s.Stale++; loss < s.BestLoss || t.m.valid.len() == 0 {
+		s.best, s.BestEpoch, s.BestLoss, s.ValidAcc, s.Stale = s.weights, s.Epoch, loss, accuracy, 0
+	}
+	return nil
+}
+
+// logits runs images through weights, some thousand at a time.
+func (t *training) logits(w network.Weights, pixels []byte) ([]float32, error) {
+	const chunk = 2048
+	size := t.m.pre.Size()
+	var out []float32
+	x := make([]float32, 0, chunk*size)
+	for at := 0; at < len(pixels); at += chunk * size {
+		part := pixels[at:min(len(pixels), at+chunk*size)]
+		x = x[:len(part)]
+		t.m.pre.Pixels(part, x)
+		l, err := network.Infer(t.spec, w, x)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, l...)
+	}
+	return out, nil
+}
+
+// weightedAccuracy is the share of the weight that is classified right.
+func weightedAccuracy(logits []float32, labels []int, weights []float32, classes int) float64 {
+	var correct, total float64
+	for i, label := range labels {
+		w := 1.0
+		if weights != nil {
+			w = float64(weights[i])
+		}
+		if total += w; network.Argmax(logits[i*classes:][:classes]) == label {
+			correct += w
+		}
+	}
+	if total == 0 {
+		return 0
+	}
+	return correct / total
+}
+
+// tellEvery bounds how often progress is reported.
+const tellEvery = 200 * time.Millisecond
+
+func (t *training) tell(step, steps int, loss, accuracy float64) {
+	now := time.Now()
+	if step < steps && now.Sub(t.shown) < tellEvery {
+		return
+	}
+	t.shown = now
+	o, s := t.job.Options, t.state
+	rate := float64(t.seen) / max(now.Sub(t.began).Seconds(), 1e-9)
+	left := float64(o.Epochs-s.Epoch)*float64(len(t.order)) - float64(step*o.Batch)
+	p := Progress{
+		Phase: Training, Epoch: s.Epoch + 1, Epochs: o.Epochs, Step: step, Steps: steps,
+		Loss: loss, Accuracy: accuracy, SamplesPerSecond: rate, SecondsLeft: max(0, left) / rate,
+	}
+	if t.m.valid.len() > 0 && s.BestEpoch > 0 {
+		p.ValidationLoss, p.ValidationAccuracy = s.BestLoss, s.ValidAcc
+	}
+	t.progress(p)
+}
