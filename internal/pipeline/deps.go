@@ -1,0 +1,133 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	dg "driftgate"
+	"driftgate/internal/catalog"
+	"driftgate/internal/labelling"
+	"driftgate/internal/ledger"
+	"driftgate/internal/network"
+	"driftgate/internal/objstore"
+	"driftgate/trainer"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Deps are the services that the pipelines' steps call.
+type Deps struct {
+	Labelling Labelling
+	Catalog   Catalog
+	Ledger    Ledger
+	Registry  Registry
+	Evaluator Evaluator
+	Train     Trainer
+	Store     objstore.Options // handed to the trainer; its secrets are never written to a file
+	Buckets   objstore.Buckets
+}
+
+// Labelling is what curate and collect ask; see labelling.Service.
+type Labelling interface {
+	Curate(ctx context.Context, iv dg.Interval, late bool) (labelling.CurateReport, error)
+	Collect(ctx context.Context) (labelling.CollectReport, error)
+}
+
+// Catalog is what reconcile asks; see catalog.Catalog.
+type Catalog interface {
+	Reconcile(ctx context.Context) (catalog.Report, error)
+}
+
+// Ledger is what retrain and train ask; see ledger.Ledger.
+type Ledger interface {
+	Training(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
+	SetRunProgress(ctx context.Context, id string, progress json.RawMessage) error
+	AddEvent(ctx context.Context, e ledger.Event) error
+}
+
+// Registry is what retrain and train ask; see registry.Registry. Save and
+// Promote are idempotent: Save by contents, Promote by run id.
+type Registry interface {
+	Save(ctx context.Context, files map[string][]byte) (dg.ModelRef, error)
+	Load(ctx context.Context, ref dg.ModelRef) (*network.Artifact, error)
+	Champion(ctx context.Context) (dg.Champion, error)
+	Promote(ctx context.Context, ref dg.ModelRef, seen dg.Champion, reason, runID string) (dg.Champion, error)
+}
+
+// Evaluator is what retrain asks; see evaluator.Evaluator.
+type Evaluator interface {
+	Pairs(ctx context.Context, champion, challenger *network.Artifact, iv dg.Interval) (int, error)
+	Compare(ctx context.Context, championRef, challengerRef dg.ModelRef, champion, challenger *network.Artifact, iv dg.Interval) (dg.Comparison, error)
+}
+
+// Trainer trains a job and returns the artifact's files: trainer.Spawn with its
+// first arguments filled in, or, in tests, trainer.Train in this process. A
+// second call with the same job goes on from the checkpoint in job.Dir.
+type Trainer func(ctx context.Context, job trainer.Job, progress func(trainer.Progress)) (map[string][]byte, error)
+
+// Gate is how long a challenger waits for its judgement, and on what.
+type Gate struct {
+	MinPairs int           // held-out labelled samples to wait for; default 100
+	Window   time.Duration // event time judged on when the trigger's cause has no known start; default 7 days
+	Wait     time.Duration // event time to wait for MinPairs; then it is judged on what there is; default 48h
+	Poll     time.Duration // wall time between two counts; default 2s
+}
+
+// Options are the pipelines' figures. Zero figures mean their defaults.
+type Options struct {
+	Model      string // name in metrics and in the champion record; required
+	Dir        string // folder of the runs' files, one folder a run; required
+	Train      trainer.Options
+	Lookback   time.Duration // event time before the cause from which training samples are taken; default 30 days
+	Gate       Gate
+	Progress   time.Duration // least wall time between two writes of progress; default 500ms
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Validate reports every fault at once, as [driftgate.ErrInvalid].
+func (o Options) Validate() error {
+	var errs []error
+	want := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("pipeline: "+format+": %w", append(args, dg.ErrInvalid)...))
+		}
+	}
+	want(o.Model != "", "model: want the model's name")
+	want(o.Dir != "", "dir: want a folder for the runs' files")
+	want(o.Lookback >= 0, "lookback %s: want 0s (the default) or more", o.Lookback)
+	want(o.Gate.MinPairs >= 0, "gate.min_pairs %d: want 0 (the default) or more", o.Gate.MinPairs)
+	want(o.Gate.Window >= 0 && o.Gate.Wait >= 0 && o.Gate.Poll >= 0, "gate: window %s, wait %s, poll %s: want 0s (the default) or more", o.Gate.Window, o.Gate.Wait, o.Gate.Poll)
+	if err := o.Train.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, to time.Duration) {
+		if *d == 0 {
+			*d = to
+		}
+	}
+	set(&o.Lookback, 30*24*time.Hour)
+	set(&o.Gate.Window, 7*24*time.Hour)
+	set(&o.Gate.Wait, 48*time.Hour)
+	set(&o.Gate.Poll, 2*time.Second)
+	set(&o.Progress, 500*time.Millisecond)
+	if o.Gate.MinPairs == 0 {
+		o.Gate.MinPairs = 100
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}

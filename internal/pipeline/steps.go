@@ -1,0 +1,271 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	dg "driftgate"
+	"driftgate/internal/ledger"
+	"driftgate/internal/network"
+	"driftgate/trainer"
+)
+
+// compose chooses what to train on and keeps it as a job in the run's folder.
+func (p *Pipelines) compose(ctx context.Context, runID string, in RetrainInput) (composed, error) {
+	p.stage(ctx, runID, "compose", "composing the training set")
+	if in.Model != "" && in.Model != p.o.Model {
+		return composed{}, fmt.Errorf("pipeline: retrain %q: this gateway's model is %q: %w", in.Model, p.o.Model, dg.ErrInvalid)
+	}
+	champion, artifact, err := p.champion(ctx)
+	if err != nil {
+		return composed{}, err
+	}
+	now := p.o.Now().UTC()
+	since := now
+	if s := in.Trigger.Since; !s.IsZero() && s.Before(now) {
+		since = s
+	}
+	records, err := p.d.Ledger.Training(ctx, dg.Interval{Start: since.Add(-p.o.Lookback), End: now})
+	if err != nil {
+		return composed{}, err
+	}
+	m := artifact.Manifest
+	examples, account := trainer.ComposeReport(records, m.Classes, p.d.Buckets, p.o.Train)
+	job := trainer.Job{RunID: runID, Model: p.o.Model, Dataset: m.Dataset, Examples: examples, Parent: champion.Version,
+		Options: p.o.Train, Buckets: p.d.Buckets, StartedAt: now}
+	if err := p.keepJob(runID, job); err != nil {
+		return composed{}, err
+	}
+	p.log.Info("training set composed", "run", runID, "parent", champion.Version.Short(), "human", account.Human, "proxy", account.Proxy,
+		"held_out", account.Held, "unlabelled", account.Unlabelled, "doubted", account.Doubted, "low_confidence", account.LowConfidence,
+		"unknown_label", account.UnknownLabel)
+	return composed{Parent: champion.Version, Human: account.Human, Proxy: account.Proxy}, nil
+}
+
+// prepare keeps a job on a dataset alone.
+func (p *Pipelines) prepare(ctx context.Context, runID string, in TrainInput) (any, error) {
+	p.stage(ctx, runID, "compose", "preparing")
+	o := p.o.Train
+	if len(in.Options) > 0 {
+		d := json.NewDecoder(bytes.NewReader(in.Options))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&o); err != nil {
+			return nil, fmt.Errorf("pipeline: train options: %w: %w", err, dg.ErrInvalid)
+		}
+	}
+	o.Replay = -1 // the dataset is all there is
+	return nil, p.keepJob(runID, trainer.Job{RunID: runID, Model: p.o.Model, Dataset: in.Dataset, Options: o, Buckets: p.d.Buckets, StartedAt: p.o.Now().UTC()})
+}
+
+func (p *Pipelines) keepJob(runID string, job trainer.Job) error {
+	dir, err := p.dir(runID)
+	if err != nil {
+		return err
+	}
+	job.Dir = dir
+	if err := job.Validate(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil { // what an earlier run of this id left
+		return fmt.Errorf("pipeline: run folder: %w", err)
+	}
+	return writeJob(dir, job)
+}
+
+// train trains the run's job, or goes on from its checkpoint, and keeps the
+// artifact in the run's folder.
+func (p *Pipelines) train(ctx context.Context, runID string, _ any) (trained, error) {
+	dir, err := p.dir(runID)
+	if err != nil {
+		return trained{}, err
+	}
+	if _, a, ref, ok := readFiles(dir); ok { // finished, and died before that was known
+		return trained{ref, a.Manifest.Metrics}, nil
+	}
+	job, err := readJob(dir)
+	if err != nil {
+		return trained{}, err
+	}
+	job.Store = p.d.Store
+	files, err := p.d.Train(ctx, job, p.follow(ctx, runID))
+	p.metrics.samples.Set(0)
+	if err != nil {
+		return trained{}, err
+	}
+	a, ref, err := network.ReadArtifact(files)
+	if err != nil {
+		return trained{}, err
+	}
+	if err := writeFiles(dir, files); err != nil {
+		return trained{}, err
+	}
+	if t, ok := a.Manifest.Metrics["test_accuracy"]; ok {
+		p.metrics.evaluated("test", map[dg.ModelRef]float64{ref: t})
+	}
+	return trained{ref, a.Manifest.Metrics}, nil
+}
+
+// save puts the artifact into the registry.
+func (p *Pipelines) save(ctx context.Context, runID string, _ any) (saved, error) {
+	p.stage(ctx, runID, "save", "saving the challenger")
+	dir, err := p.dir(runID)
+	if err != nil {
+		return saved{}, err
+	}
+	files, _, _, ok := readFiles(dir)
+	if !ok {
+		return saved{}, fmt.Errorf("pipeline: run %s: its trained artifact is gone from %s; start the run again: %w", runID, dir, dg.ErrNotFound)
+	}
+	ref, err := p.d.Registry.Save(ctx, files)
+	return saved{ref, p.o.Now().UTC()}, err
+}
+
+// interval is what a challenger is judged on: from the cause's start, when that
+// is known, to now.
+func (p *Pipelines) interval(since time.Time) dg.Interval {
+	now := p.o.Now().UTC()
+	if since.IsZero() || !since.Before(now) {
+		since = now.Add(-p.o.Gate.Window)
+	}
+	return dg.Interval{Start: since, End: now}
+}
+
+// await waits for enough held-out labels. It looks at counts only, never at who
+// was right, so that when it stops says nothing about the outcome.
+func (p *Pipelines) await(ctx context.Context, runID string, in awaitInput) (int, error) {
+	challenger, err := p.d.Registry.Load(ctx, in.Challenger)
+	if err != nil {
+		return 0, err
+	}
+	until := in.From.Add(p.o.Gate.Wait)
+	var (
+		champion dg.Champion
+		artifact *network.Artifact
+		said     = -1
+	)
+	for {
+		c, err := p.d.Registry.Champion(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if c.Version != champion.Version {
+			if artifact, err = p.d.Registry.Load(ctx, c.Version); err != nil {
+				return 0, err
+			}
+			champion = c
+		}
+		n, err := p.d.Evaluator.Pairs(ctx, artifact, challenger, p.interval(in.Since))
+		if err != nil && !errors.Is(err, dg.ErrTooFewSamples) {
+			return n, err
+		}
+		if n >= p.o.Gate.MinPairs || !p.o.Now().Before(until) {
+			return n, nil
+		}
+		if n != said {
+			said = n
+			p.say(ctx, runID, awaiting(n, p.o.Gate.MinPairs, until))
+		}
+		select {
+		case <-ctx.Done():
+			return n, ctx.Err()
+		case <-time.After(p.o.Gate.Poll):
+		}
+	}
+}
+
+// evaluate judges the challenger against the champion of the moment.
+func (p *Pipelines) evaluate(ctx context.Context, runID string, in awaitInput) (judged, error) {
+	p.stage(ctx, runID, "evaluate", "judging the challenger on held-out labels")
+	champion, championArtifact, err := p.champion(ctx)
+	if err != nil {
+		return judged{}, err
+	}
+	challenger, err := p.d.Registry.Load(ctx, in.Challenger)
+	if err != nil {
+		return judged{}, err
+	}
+	iv := p.interval(in.Since)
+	c, err := p.d.Evaluator.Compare(ctx, champion.Version, in.Challenger, championArtifact, challenger, iv)
+	if errors.Is(err, dg.ErrTooFewSamples) {
+		c = dg.Comparison{Champion: champion.Version, Challenger: in.Challenger, Reasons: []string{err.Error()}}
+	} else if err != nil {
+		return judged{}, err
+	}
+	if c.Pairs > 0 {
+		p.metrics.evaluated("heldout", map[dg.ModelRef]float64{champion.Version: c.ChampionAccuracy, in.Challenger: c.ChallengerAccuracy})
+	}
+	p.log.Info("challenger judged", "run", runID, "champion", champion.Version.Short(), "challenger", in.Challenger.Short(),
+		"verdict", c.Verdict, "pairs", c.Pairs, "difference", c.Difference, "lower", c.Lower, "upper", c.Upper, "interval", iv, "reasons", c.Reasons)
+	return judged{champion, champion.ETag, c}, nil
+}
+
+// promote makes the challenger the champion, unless the champion that it was
+// judged against is no longer the one. It heeds no cancellation: the gate has
+// spoken.
+func (p *Pipelines) promote(ctx context.Context, runID string, in promoteInput) (promoted, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	p.stage(ctx, runID, "promote", "promoting the challenger")
+	seen := in.Champion
+	seen.ETag = in.ETag
+	next, err := p.d.Registry.Promote(ctx, in.Challenger, seen, in.Reason, runID)
+	if errors.Is(err, dg.ErrConflict) {
+		p.log.Warn("challenger not promoted: the champion changed meanwhile", "run", runID, "error", err)
+		return promoted{Note: "not promoted: the champion changed while the challenger was judged; compare again"}, nil
+	}
+	if err != nil {
+		return promoted{}, err
+	}
+	return p.crowned(ctx, runID, next)
+}
+
+// enthrone makes the first champion. Where there is one already, it stays.
+func (p *Pipelines) enthrone(ctx context.Context, runID string, in saved) (promoted, error) {
+	now, err := p.d.Registry.Champion(ctx)
+	switch {
+	case err == nil && now.RunID != runID:
+		return promoted{Note: fmt.Sprintf("saved as a candidate: %s is champion; compare, then promote", now.Version.Short())}, nil
+	case err != nil && !errors.Is(err, dg.ErrNotFound):
+		return promoted{}, err
+	case err == nil:
+		return p.crowned(ctx, runID, now)
+	}
+	next, err := p.d.Registry.Promote(ctx, in.Model, dg.Champion{}, "first", runID)
+	if errors.Is(err, dg.ErrConflict) {
+		return promoted{Note: "saved as a candidate: another model became champion meanwhile"}, nil
+	}
+	if err != nil {
+		return promoted{}, err
+	}
+	return p.crowned(ctx, runID, next)
+}
+
+func (p *Pipelines) crowned(ctx context.Context, runID string, c dg.Champion) (promoted, error) {
+	p.log.Info("champion promoted", "run", runID, "version", c.Version.Short(), "generation", c.Generation, "reason", c.Reason)
+	err := p.d.Ledger.AddEvent(ctx, ledger.Event{At: c.PromotedAt, Kind: "promotion", Model: p.o.Model, ModelVersion: c.Version.Short(), Text: c.Reason})
+	return promoted{true, fmt.Sprintf("champion since %s, generation %d", c.PromotedAt.UTC().Format(dg.TimeFormat), c.Generation)}, err
+}
+
+// report ends a run: what it kept on disk is in the registry by now.
+func (p *Pipelines) report(_ context.Context, runID string, _ any) (any, error) {
+	p.removeDir(runID)
+	return nil, nil
+}
+
+// champion returns the champion of the moment with its artifact.
+func (p *Pipelines) champion(ctx context.Context) (dg.Champion, *network.Artifact, error) {
+	c, err := p.d.Registry.Champion(ctx)
+	if errors.Is(err, dg.ErrNotFound) {
+		return c, nil, fmt.Errorf("pipeline: there is no champion yet: train and promote a first model: %w", err)
+	}
+	if err != nil {
+		return c, nil, err
+	}
+	a, err := p.d.Registry.Load(ctx, c.Version)
+	return c, a, err
+}
