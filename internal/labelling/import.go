@@ -290,7 +290,7 @@ func readJSON(b []byte) (rows []imported, bad []BadRow, err error) {
 			LabelledAt string `json:"labelled_at"`
 		}
 		if err := json.Unmarshal(raw, &row); err != nil {
-			bad = append(bad, BadRow{Line: at, Problem: fmt.Sprintf("%v: want an object with text for id or key, and label", err)})
+			bad = append(bad, BadRow{Line: at, Problem: misfit(err) + ": want an object with text for id or key, and label"})
 			continue
 		}
 		rows = append(rows, imported{at, row.ID, row.Key, row.Label, row.Annotator, row.LabelledAt})
@@ -299,4 +299,16 @@ func readJSON(b []byte) (rows []imported, bad []BadRow, err error) {
 		return nil, nil, fmt.Errorf("line %d: the array does not end: %w", line(), err)
 	}
 	return rows, bad, nil
+}
+
+// misfit says what is wrong with an element in words of JSON.
+func misfit(err error) string {
+	var fault *json.UnmarshalTypeError
+	switch {
+	case !errors.As(err, &fault):
+		return err.Error()
+	case fault.Field == "":
+		return "a " + fault.Value
+	}
+	return fault.Field + " is a " + fault.Value
 }

@@ -21,17 +21,16 @@ import (
 )
 
 var server struct {
-	once sync.Once
-	*embedded.Server
-	err error
-	dir string
+	once  sync.Once
+	store *objstore.Store // one for all tests: each keeps connections open
+	err   error
+	dir   string
 }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if server.Server != nil {
-		_ = server.Close()
-		_ = os.RemoveAll(server.dir)
+	if server.dir != "" {
+		_ = os.RemoveAll(server.dir) // the server ends with the process
 	}
 	os.Exit(code)
 }
@@ -39,20 +38,23 @@ func TestMain(m *testing.M) {
 // openStore starts the one embedded server of this test process.
 func openStore(t testing.TB) *objstore.Store {
 	t.Helper()
-	server.once.Do(func() {
-		if server.dir, server.err = os.MkdirTemp("", "driftgate-labelling"); server.err == nil {
-			server.Server, server.err = embedded.Start(context.Background(), embedded.Options{Dir: server.dir})
-		}
-	})
+	server.once.Do(func() { server.store, server.err = startStore() })
 	if server.err != nil {
 		t.Fatal(server.err)
 	}
-	access, secret := server.Credentials()
-	st, err := objstore.Open(objstore.Options{Endpoint: server.Endpoint(), AccessKey: access, SecretKey: secret})
-	if err != nil {
-		t.Fatal(err)
+	return server.store
+}
+
+func startStore() (_ *objstore.Store, err error) {
+	if server.dir, err = os.MkdirTemp("", "driftgate-labelling"); err != nil {
+		return nil, err
 	}
-	return st
+	s, err := embedded.Start(context.Background(), embedded.Options{Dir: server.dir})
+	if err != nil {
+		return nil, err
+	}
+	access, secret := s.Credentials()
+	return objstore.Open(objstore.Options{Endpoint: s.Endpoint(), AccessKey: access, SecretKey: secret})
 }
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -375,4 +377,17 @@ func TestManyErrorsAreCounted(t *testing.T) {
 	if !errors.Is(err, errCrash) || !strings.Contains(err.Error(), "and 7 more") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// failOnce fails the at-th Answer only.
+type failOnce struct {
+	Ledger
+	at int
+}
+
+func (l *failOnce) Answer(ctx context.Context, a ledger.Answer) error {
+	if l.at--; l.at == 0 {
+		return errCrash
+	}
+	return l.Ledger.Answer(ctx, a)
 }

@@ -25,8 +25,9 @@ import (
 var server struct {
 	once sync.Once
 	*embedded.Server
-	err error
-	dir string
+	store *objstore.Store // one for all tests: each keeps connections open
+	err   error
+	dir   string
 }
 
 func TestMain(m *testing.M) {
@@ -35,9 +36,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if server.Server != nil {
-		_ = server.Close()
-		_ = os.RemoveAll(server.dir)
+	if server.dir != "" {
+		_ = os.RemoveAll(server.dir) // the server ends with the process
 	}
 	os.Exit(code)
 }
@@ -49,10 +49,17 @@ func endpoint(t testing.TB) objstore.Options {
 		if server.dir, server.err = os.MkdirTemp("", "driftgate-serving"); server.err == nil {
 			server.Server, server.err = embedded.Start(context.Background(), embedded.Options{Dir: server.dir})
 		}
+		if server.err == nil {
+			server.store, server.err = objstore.Open(reach())
+		}
 	})
 	if server.err != nil {
 		t.Fatal(server.err)
 	}
+	return reach()
+}
+
+func reach() objstore.Options {
 	access, secret := server.Credentials()
 	return objstore.Options{Endpoint: server.Endpoint(), AccessKey: access, SecretKey: secret}
 }
@@ -77,10 +84,8 @@ func newWorld(t testing.TB, o Options) *world {
 func newWorldWith(t testing.TB, o Options, store func(ObjectStore) ObjectStore, books func(Ledger) Ledger) *world {
 	t.Helper()
 	dir := t.TempDir()
-	st, err := objstore.Open(endpoint(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	endpoint(t)
+	st := server.store
 	b := objstore.DefaultBuckets(fmt.Sprintf("t%d-", time.Now().UnixNano()))
 	if err := st.EnsureBuckets(t.Context(), b.All()...); err != nil {
 		t.Fatal(err)
