@@ -166,19 +166,19 @@ func (m *Metrics) serving() serving {
 // Snapshot is the state of one model at one moment. It is shared: do not
 // change what it points to.
 type Snapshot struct {
-	At           time.Time
-	Model        string
-	ModelVersion string // short; empty without a champion
-	Champion     dg.Champion
+	At           time.Time   `json:"at"`
+	Model        string      `json:"model"`
+	ModelVersion string      `json:"model_version"` // short; empty without a champion
+	Champion     dg.Champion `json:"champion"`
 
-	Windows    []dg.Accuracy // in the order of Options.Windows
-	Alarm      AlarmStatus
-	InputDrift map[string]float64 // by test, "class_mix": Jensen-Shannon distance, 0 to 1; no entry with too few predictions
-	ClassMix   *estimate.MixDrift // the same with its chi-square; nil with too few predictions
+	Windows    []dg.Accuracy      `json:"windows"` // in the order of Options.Windows
+	Alarm      AlarmStatus        `json:"alarm"`
+	InputDrift map[string]float64 `json:"input_drift"`         // by test, "class_mix": Jensen-Shannon distance, 0 to 1; no entry with too few predictions
+	ClassMix   *estimate.MixDrift `json:"class_mix,omitempty"` // the same with its chi-square; nil with too few predictions
 
-	NewestLabelAt time.Time // over all versions; zero without labels
-	Outcomes      []ledger.Outcome
-	Delays        ledger.Delays
+	NewestLabelAt time.Time        `json:"newest_label_at,omitzero"` // over all versions; zero without labels
+	Outcomes      []ledger.Outcome `json:"outcomes"`
+	Delays        ledger.Delays    `json:"delays"`
 }
 
 // Window returns the state of the window of that length.

@@ -27,7 +27,7 @@ import (
 // them.
 type Options struct {
 	Classes    func() dg.Classes     // the class list behind the directories of clean; nil or empty: learned from production
-	CurateStep time.Duration         // length of a curate interval; 30m
+	Step       time.Duration         // length of a curate interval; 30m
 	TagsEvery  time.Duration         // how often the tags of known objects are read again, for flags set by foreign hands; 10m, below 0 every time
 	Now        func() time.Time      // time.Now
 	Logger     *slog.Logger          // discards
@@ -64,8 +64,8 @@ func newCatalog(store Store, l *ledger.Ledger, b objstore.Buckets, o Options) *C
 	if o.Classes == nil {
 		o.Classes = func() dg.Classes { return nil }
 	}
-	if o.CurateStep <= 0 {
-		o.CurateStep = 30 * time.Minute
+	if o.Step <= 0 {
+		o.Step = 30 * time.Minute
 	}
 	if o.TagsEvery == 0 {
 		o.TagsEvery = 10 * time.Minute
@@ -184,7 +184,7 @@ func (c *Catalog) interval(s dg.Sample) time.Time {
 	if s.Stratum == "" {
 		return time.Time{}
 	}
-	return dg.Slot(s.Timestamp, c.o.CurateStep).Start
+	return dg.Slot(s.Timestamp, c.o.Step).Start
 }
 
 // foreignLabel reads what an object of clean says; the error is also

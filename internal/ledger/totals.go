@@ -46,9 +46,10 @@ func (l *Ledger) countLabel(ctx context.Context, tx *sql.Tx, r Record) error {
 
 // Outcome counts the labels of one model version, stratum and result.
 type Outcome struct {
-	ModelVersion, Stratum string
-	Correct               bool
-	Count                 int
+	ModelVersion string `json:"model_version"`
+	Stratum      string `json:"stratum"`
+	Correct      bool   `json:"correct"`
+	Count        int    `json:"count"`
 }
 
 // OutcomeTotals counts all labels there ever were, each under the stratum it
@@ -65,10 +66,10 @@ func (l *Ledger) OutcomeTotals(ctx context.Context) ([]Outcome, error) {
 
 // Delays is how long labels took, over all labels whose time is known.
 type Delays struct {
-	Counts []int         // by position in DelayBuckets, one more for what is longer; not cumulative
-	Total  int           // sum of Counts
-	Sum    time.Duration // of all delays
-	Newest time.Time     // when the newest label was given
+	Counts []int         `json:"counts"`          // by position in DelayBuckets, one more for what is longer; not cumulative
+	Total  int           `json:"total"`           // sum of Counts
+	Sum    time.Duration `json:"sum_ns"`          // of all delays
+	Newest time.Time     `json:"newest,omitzero"` // when the newest label was given
 }
 
 // LabelDelays returns the delays from prediction to label, over all labels
