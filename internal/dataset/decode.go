@@ -9,6 +9,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"strings"
 
 	dg "driftgate"
 )
@@ -119,7 +120,7 @@ func checkHeader(b []byte, l Limits) (string, error) {
 		pixels, deep = 2*pixels, " (16 bits a channel count double)"
 	}
 	if pixels > int64(l.MaxPixels) {
-		return format, fmt.Errorf("%d x %d pixels are %.1f megapixels%s: want at most %.1f",
+		return format, fmt.Errorf("%d x %d pixels are %.3g megapixels%s: want at most %.3g",
 			c.Width, c.Height, float64(pixels)/1e6, deep, float64(l.MaxPixels)/1e6)
 	}
 	if pixels/8 > maxDeflate*int64(len(b)) { // even at one bit a pixel
@@ -129,7 +130,8 @@ func checkHeader(b []byte, l Limits) (string, error) {
 }
 
 func decodeFault(format string, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	short := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	if short || format == PNG && strings.Contains(err.Error(), "not enough pixel data") {
 		return fmt.Errorf("truncated %s: the file ends too early", format)
 	}
 	return fmt.Errorf("broken %s: %w", format, err)
