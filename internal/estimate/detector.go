@@ -3,6 +3,7 @@ package estimate
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -204,7 +205,7 @@ func (slot Slot) blocks() []float64 {
 	for _, h := range strata {
 		w := float64(h.Predictions) / float64(total)
 		picks, wrong := make([]int, b), make([]int, b)
-		for i, p := range deal(h.Picks) {
+		for i, p := range deal(h.Picks, b) {
 			picks[i%b]++
 			if p.Wrong {
 				wrong[i%b]++
@@ -217,18 +218,23 @@ func (slot Slot) blocks() []float64 {
 	return t
 }
 
-// deal orders picks by the hash of their id, which knows nothing of the answer.
-func deal(picks []Pick) []Pick {
+// deal orders picks by the hash of their id, which knows nothing of the answer,
+// when there is more than one block to deal to.
+func deal(picks []Pick, blocks int) []Pick {
+	if blocks == 1 {
+		return picks
+	}
 	type card struct {
-		hash [sha256.Size]byte
+		hash uint64
 		pick Pick
 	}
 	cards := make([]card, len(picks))
 	for i, p := range picks {
-		cards[i] = card{sha256.Sum256([]byte("block\x00" + p.ID)), p}
+		sum := sha256.Sum256([]byte("block\x00" + p.ID))
+		cards[i] = card{binary.BigEndian.Uint64(sum[:]), p}
 	}
 	slices.SortFunc(cards, func(a, b card) int {
-		return cmp.Or(slices.Compare(a.hash[:], b.hash[:]), cmp.Compare(a.pick.ID, b.pick.ID))
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.pick.ID, b.pick.ID))
 	})
 	out := make([]Pick, len(cards))
 	for i, c := range cards {

@@ -18,9 +18,9 @@ type MixDrift struct {
 }
 
 // ClassMix compares counts of predicted classes with the reference shares, in
-// the same order; shares need not sum to one. A class that the reference never
-// saw counts as half a sample of the reference's smallest share, so that one
-// stray prediction is no certainty of drift. The reference is taken as known.
+// the same order; shares need not sum to one. Of a class that the reference
+// never saw half a prediction is expected, so that a stray one is no certainty
+// of drift and many are. The reference is taken as known.
 // The error is [dg.ErrInvalid] for lists that do not fit each other and
 // [dg.ErrTooFewSamples] without predictions.
 func ClassMix(counts []int, reference []float64) (MixDrift, error) {
@@ -28,16 +28,12 @@ func ClassMix(counts []int, reference []float64) (MixDrift, error) {
 		return MixDrift{}, fmt.Errorf("estimate: class mix: %d counts against %d reference shares: want as many, at least 2: %w", len(counts), len(reference), dg.ErrInvalid)
 	}
 	var n, total float64
-	smallest := math.Inf(1)
 	for i, r := range reference {
 		if counts[i] < 0 || !(r >= 0) || math.IsInf(r, 1) {
 			return MixDrift{}, fmt.Errorf("estimate: class mix: class %d: count %d, share %g: want none negative: %w", i, counts[i], r, dg.ErrInvalid)
 		}
 		n += float64(counts[i])
 		total += r
-		if r > 0 {
-			smallest = min(smallest, r)
-		}
 	}
 	if total == 0 {
 		return MixDrift{}, fmt.Errorf("estimate: class mix: all reference shares are 0: %w", dg.ErrInvalid)
@@ -48,8 +44,8 @@ func ClassMix(counts []int, reference []float64) (MixDrift, error) {
 	shares := make([]float64, len(reference))
 	var sum float64
 	for i, r := range reference {
-		if shares[i] = r; r == 0 && counts[i] > 0 {
-			shares[i] = smallest / 2
+		if shares[i] = r / total; r == 0 && counts[i] > 0 {
+			shares[i] = .5 / n
 		}
 		sum += shares[i]
 	}

@@ -52,9 +52,9 @@ const (
 // The bounds are for the difference of the rates, not of the sampled window.
 // They combine the melded bounds of the gains and of the losses (MOVER, Zou &
 // Donner 2008) with their covariance, so a stratum without a single loss in few
-// pairs still counts the losses that it may hide; the plain Wald interval
-// promotes twice as often as it promises there. The error is [dg.ErrInvalid]
-// for impossible counts and [dg.ErrTooFewSamples] without pairs.
+// pairs still counts the losses that it may hide; there the plain Wald interval
+// clears the truth four times as often as it promises. The error is
+// [dg.ErrInvalid] for impossible counts and [dg.ErrTooFewSamples] without pairs.
 func PairedDifference(strata []PairStratum) (Paired, error) {
 	var out Paired
 	for i, h := range strata {
