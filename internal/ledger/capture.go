@@ -18,7 +18,7 @@ func reasonOf(s dg.Sample, threshold float64) dg.Stratum {
 	switch {
 	case s.Stratum != "":
 		return s.Stratum
-	case s.Confidence < threshold: // false for NaN: a missing confidence is not low
+	case dg.RoundConfidence(s.Confidence) < threshold: // as the tag has it; false for NaN: a missing confidence is not low
 		return dg.LowConfidence
 	case s.Flagged:
 		return dg.Flagged

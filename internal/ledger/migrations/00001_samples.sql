@@ -30,13 +30,12 @@ CREATE TABLE samples (
 CREATE INDEX samples_tally   ON samples (model_version, at, reason, interval_start, selected, outcome, in_production, labelled_at);
 CREATE INDEX samples_time    ON samples (at, model_version, reason, interval_start, selected, outcome, in_production, labelled_at);
 CREATE INDEX samples_classes ON samples (model_version, at, predicted_class);
-CREATE INDEX samples_labels  ON samples (model_version, at, labelled_at) WHERE outcome > 0;
 CREATE INDEX samples_picks   ON samples (model_version, at) WHERE selected = 1 OR outcome > 0;
 CREATE INDEX samples_new     ON samples (at, id) WHERE state = 'new';
 CREATE INDEX samples_late    ON samples (at, id) WHERE state IN ('waiting', 'noisy') AND (flagged = 1 OR corrected_class <> '');
 CREATE INDEX samples_waiting ON samples (at, id) WHERE state = 'waiting';
 CREATE INDEX samples_unplaced ON samples (at, id) WHERE placed = 0 AND state IN ('waiting', 'noisy');
-CREATE INDEX samples_done    ON samples (state, at);
+CREATE INDEX samples_labelled ON samples (at, id) WHERE state = 'labelled';
 
 -- What people said and collect has not yet carried into the buckets.
 CREATE TABLE answers (
