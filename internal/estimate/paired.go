@@ -82,7 +82,7 @@ func PairedDifference(strata []PairStratum) (Paired, error) {
 	}
 	out.Missing = clamp(1 - seen)
 	out.Champion, out.Challenger = clamp((both+losses)/seen), clamp((both+gains)/seen)
-	out.Difference = (gains - losses) / seen
+	out.Difference = max(-1, min(1, (gains-losses)/seen))
 	up, down := outcome(cells, func(h PairStratum) int { return h.Gains }), outcome(cells, func(h PairStratum) int { return h.Losses })
 	upCells, downCells := meldCells(up, total, true), meldCells(down, total, true)
 	variance, correlation := pairedVariance(upCells, downCells)

@@ -195,6 +195,7 @@ func TestPairedDifferenceAtItsEnds(t *testing.T) {
 
 func FuzzPairedDifference(f *testing.F) {
 	f.Add(uint64(3), uint8(5))
+	f.Add(uint64(158), uint8(2)) // three pairs, all gains: rounding went above 1
 	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		var s []PairStratum
