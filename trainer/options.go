@@ -29,6 +29,7 @@ type Options struct {
 	Batch        int     `json:"batch"`         // samples a step
 	LearningRate float64 `json:"learning_rate"` // of the first step; falls to a fiftieth by a cosine
 	Momentum     float64 `json:"momentum"`      // 0 to below 1
+	MaxNorm      float64 `json:"max_norm"`      // longer gradients are cut to this length: one odd batch must not undo an epoch; 0 is no limit
 	WeightDecay  float64 `json:"weight_decay"`  // 0 to below 1
 	Patience     int     `json:"patience"`      // epochs without a lower validation loss before stopping; 0 is never
 	Validation   float64 `json:"validation"`    // share of the samples that validates, 0 to 0.5
@@ -46,8 +47,8 @@ type Options struct {
 // DefaultOptions suit 28x28 garments on two cores.
 func DefaultOptions() Options {
 	return Options{
-		Hidden: []int{128, 64}, Epochs: 12, Batch: 64, LearningRate: 0.1, WeightDecay: 1e-4,
-		Patience: 3, Validation: 0.1, Seed: 1,
+		Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4,
+		Patience: 5, Validation: 0.1, Seed: 1,
 		HumanWeight: 1, ProxyWeight: 0.2, MinProxyConfidence: 0.9, Replay: 6000, Holdout: 0.3,
 	}
 }
@@ -68,6 +69,7 @@ func (o Options) Validate() error {
 	want(o.Batch >= 1 && o.Batch <= 8192, "batch %d: want 1 to 8192", o.Batch)
 	want(o.LearningRate > 0 && o.LearningRate <= 1e6, "learning_rate %g: want over 0, at most 1e6", o.LearningRate)
 	want(o.Momentum >= 0 && o.Momentum < 1, "momentum %g: want 0 to below 1", o.Momentum)
+	want(o.MaxNorm >= 0, "max_norm %g: want 0 or more", o.MaxNorm)
 	want(o.WeightDecay >= 0 && o.WeightDecay < 1, "weight_decay %g: want 0 to below 1", o.WeightDecay)
 	want(o.Patience >= 0, "patience %d: want 0 or more", o.Patience)
 	want(o.Validation >= 0 && o.Validation <= 0.5, "validation %g: want 0 to 0.5", o.Validation)

@@ -183,7 +183,7 @@ func (t *training) epoch(ctx context.Context) error {
 			return fmt.Errorf("trainer: stopped in epoch %d, step %d of %d (the checkpoint holds %d epochs): %w", s.Epoch+1, step+1, steps, s.Epoch, context.Cause(ctx))
 		}
 		batch := t.order[step*o.Batch : min(len(t.order), (step+1)*o.Batch)]
-		st, err := t.step(batch, network.SGD{LearningRate: t.rate(step, steps), Momentum: o.Momentum, WeightDecay: o.WeightDecay})
+		st, err := t.step(batch, network.SGD{LearningRate: t.rate(step, steps), Momentum: o.Momentum, WeightDecay: o.WeightDecay, MaxNorm: o.MaxNorm})
 		if err != nil {
 			return t.explain(err, step, steps)
 		}

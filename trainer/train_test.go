@@ -360,7 +360,7 @@ func TestEarlyStoppingKeepsTheBestEpoch(t *testing.T) {
 func TestWeightsDecideBetweenContradictingLabels(t *testing.T) {
 	// The same pictures under two labels: the heavier one must win.
 	src, job := newMemory(), quick(t)
-	job.Options.Replay, job.Options.Holdout, job.Options.Epochs, job.Options.Validation = 0, 0, 8, 0
+	job.Options.Replay, job.Options.Holdout, job.Options.Epochs, job.Options.Validation = 0, 0, 40, 0
 	rng := rand.New(rand.NewPCG(1, 1))
 	var pictures [][]byte
 	for i := range 40 {

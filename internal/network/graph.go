@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"math"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -100,6 +101,24 @@ func (g *graph) run() error {
 func (g *graph) loss() float64            { return float64(g.lossOut.Data().(float32)) }
 func (g *graph) logits() []float32        { return data(g.logit) }
 func (g *graph) gradient(i int) []float32 { return data(g.grads[i].Value()) }
-func (g *graph) close() error             { return g.vm.Close() }
+
+// norm is the 2-norm over all gradients.
+func (g *graph) norm() float64 {
+	var sum float64
+	for i := range g.grads {
+		for row := g.gradient(i); len(row) > 0; {
+			part := row[:min(len(row), 256)] // short float32 sums keep their digits
+			row = row[len(part):]
+			var s float32
+			for _, v := range part {
+				s += v * v
+			}
+			sum += float64(s)
+		}
+	}
+	return math.Sqrt(sum)
+}
+
+func (g *graph) close() error { return g.vm.Close() }
 
 func data(v G.Value) []float32 { return v.Data().([]float32) }

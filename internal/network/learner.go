@@ -75,8 +75,12 @@ func (l *Learner) Step(labels []int, weights []float32, o SGD) (Stats, error) {
 	if err != nil || st.Weight == 0 {
 		return st, err
 	}
+	scale := float32(1)
+	if o.MaxNorm > 0 {
+		scale = o.scale(l.graph.norm())
+	}
 	for i, w := range l.graph.params {
-		o.step(w, l.graph.gradient(i), l.velocity[i], i%2 == 0)
+		o.step(w, l.graph.gradient(i), l.velocity[i], scale, i%2 == 0)
 	}
 	return st, nil
 }

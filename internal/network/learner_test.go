@@ -263,7 +263,7 @@ func TestSameSeedGivesTheSameWeightsAndResumeIsExact(t *testing.T) {
 
 func TestSGDFollowsItsFormula(t *testing.T) {
 	w, g, v := []float32{1, -2}, []float32{0.5, 0.25}, []float32{0.1, 0}
-	SGD{LearningRate: 0.1, Momentum: 0.9, WeightDecay: 0.01}.step(w, g, v, true)
+	SGD{LearningRate: 0.1, Momentum: 0.9, WeightDecay: 0.01}.step(w, g, v, 1, true)
 	// v0 = .9*.1 + .5 + .01*1 = .6; v1 = .25 - .02 = .23
 	want := []float64{1 - 0.06, -2 - 0.023}
 	for i := range w {
@@ -271,8 +271,35 @@ func TestSGDFollowsItsFormula(t *testing.T) {
 			t.Errorf("w[%d] = %v, want %v", i, w[i], want[i])
 		}
 	}
-	SGD{LearningRate: 1, WeightDecay: 1}.step(w, []float32{0, 0}, []float32{0, 0}, false)
+	SGD{LearningRate: 1, WeightDecay: 1}.step(w, []float32{0, 0}, []float32{0, 0}, 1, false)
 	if math.Abs(float64(w[0])-want[0]) > 1e-6 {
 		t.Errorf("a bias decayed to %v", w[0])
+	}
+}
+
+func TestLongGradientsAreCutToMaxNorm(t *testing.T) {
+	w := NewWeights(small, rand.New(rand.NewPCG(2, 2)))
+	x, labels, _ := batchOf(small, 4, rand.New(rand.NewPCG(4, 4)))
+	moved := func(maxNorm float64) (length float64) {
+		l := learner(t, small, 4, w, nil)
+		copy(l.Input(), x)
+		if _, err := l.Step(labels, nil, SGD{LearningRate: 1, MaxNorm: maxNorm}); err != nil {
+			t.Fatal(err)
+		}
+		for i, after := range l.Weights() {
+			for j, v := range after.Data {
+				length += math.Pow(float64(v-w[i].Data[j]), 2)
+			}
+		}
+		return math.Sqrt(length)
+	}
+	free := moved(0)
+	for _, limit := range []float64{free / 3, free / 50} {
+		if got := moved(limit); math.Abs(got/limit-1) > 1e-3 {
+			t.Errorf("max norm %g: the weights moved by %g", limit, got)
+		}
+	}
+	if got := moved(2 * free); math.Abs(got-free) > 1e-9 {
+		t.Errorf("a gradient of length %g was changed to %g by a limit of %g", free, got, 2*free)
 	}
 }
