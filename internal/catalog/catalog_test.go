@@ -1,0 +1,448 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	dg "driftgate"
+	"driftgate/internal/labelling"
+	"driftgate/internal/ledger"
+	"driftgate/internal/objstore"
+	"driftgate/internal/objstore/embedded"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+var server struct {
+	once  sync.Once
+	store *objstore.Store // one for all tests
+	err   error
+	dir   string
+	n     int
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if server.dir != "" {
+		_ = os.RemoveAll(server.dir) // the server ends with the process
+	}
+	os.Exit(code)
+}
+
+func startStore() (*objstore.Store, error) {
+	var err error
+	if server.dir, err = os.MkdirTemp("", "driftgate-catalog"); err != nil {
+		return nil, err
+	}
+	s, err := embedded.Start(context.Background(), embedded.Options{Dir: server.dir})
+	if err != nil {
+		return nil, err
+	}
+	access, secret := s.Credentials()
+	return objstore.Open(objstore.Options{Endpoint: s.Endpoint(), AccessKey: access, SecretKey: secret})
+}
+
+// world is a set of buckets and a ledger beside them.
+type world struct {
+	t       *testing.T
+	store   *objstore.Store
+	ledger  *ledger.Ledger
+	buckets objstore.Buckets
+	now     time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	server.once.Do(func() { server.store, server.err = startStore() })
+	must(t, server.err)
+	server.n++
+	w := &world{t: t, store: server.store, buckets: objstore.DefaultBuckets(fmt.Sprintf("c%d-", server.n)), ledger: openLedger(t), now: noon}
+	must(t, w.store.EnsureBuckets(t.Context(), w.buckets.All()...))
+	return w
+}
+
+func openLedger(t *testing.T) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) options() Options {
+	return Options{Now: func() time.Time { return w.now }, Classes: func() dg.Classes { return dg.FashionMNIST }}
+}
+
+func (w *world) put(bucket, key string, tags map[string]string) {
+	w.t.Helper()
+	_, err := w.store.Put(w.t.Context(), bucket, key, []byte(key), objstore.PutOptions{Tags: tags})
+	must(w.t, err)
+}
+
+func (w *world) tag(bucket, key string, more map[string]string) {
+	w.t.Helper()
+	must(w.t, w.store.UpdateTags(w.t.Context(), bucket, key, func(tags map[string]string) error {
+		maps.Copy(tags, more)
+		return nil
+	}))
+}
+
+func (w *world) record(id string) ledger.Record {
+	w.t.Helper()
+	r, err := w.ledger.Record(w.t.Context(), id)
+	must(w.t, err)
+	return r
+}
+
+// old are the tags that the systems before driftgate write: class 3 predicted.
+func old(minutes int, more ...string) map[string]string {
+	tags := map[string]string{"predicted_class": "Dress", "confidence": "0.950", "timestamp": noon.Add(-time.Duration(minutes) * time.Minute).Format(dg.TimeFormat)}
+	for i := 0; i < len(more); i += 2 {
+		tags[more[i]] = more[i+1]
+	}
+	return tags
+}
+
+func reconcile(t *testing.T, c *Catalog) Report {
+	t.Helper()
+	r, err := c.Reconcile(t.Context())
+	must(t, err)
+	return r
+}
+
+func TestForeignObjectsArePickedUpOnceTheyAreComplete(t *testing.T) {
+	w := newWorld(t)
+	reg := prometheus.NewRegistry()
+	o := w.options()
+	o.Registerer = reg
+	c := New(w.store, w.ledger, w.buckets, o)
+	p := w.buckets.Production
+	w.put(p, "class_03/whole.jpg", old(5))
+	w.put(p, "class_03/late.jpg", map[string]string{"predicted_class": "Dress"})
+	w.put(p, "class_03/bare.jpg", nil)
+	w.put(p, "class_03/badtime.jpg", old(5, "timestamp", "yesterday"))
+	w.put(p, "class_03/badconfidence.jpg", old(5, "confidence", "high"))
+	w.put(p, "readme.txt", old(5))
+	r := reconcile(t, c)
+	if want := (BucketReport{Listed: 6, New: 1, Incomplete: 2, Malformed: 3}); r.Production != want {
+		t.Errorf("first pass %+v, want %+v", r.Production, want)
+	}
+	if len(r.Problems) != 3 || !slices.ContainsFunc(r.Problems, func(s string) bool { return strings.Contains(s, "badtime.jpg") && strings.Contains(s, "yesterday") }) {
+		t.Errorf("problems %q: want each malformed key with what is wrong", r.Problems)
+	}
+	w.tag(p, "class_03/late.jpg", old(4))
+	w.tag(p, "class_03/badtime.jpg", old(3))
+	r = reconcile(t, c)
+	if want := (BucketReport{Listed: 6, New: 2, Incomplete: 1, Malformed: 2}); r.Production != want {
+		t.Errorf("second pass %+v, want %+v", r.Production, want)
+	}
+	if got := w.record("late.jpg"); !got.Timestamp.Equal(noon.Add(-4*time.Minute)) || got.State != ledger.New || !got.InProduction {
+		t.Errorf("late.jpg = %+v", got)
+	}
+	var malformed dto.Metric
+	must(t, c.objects.WithLabelValues(inProduction, isMalformed).Write(&malformed))
+	if got := malformed.GetCounter().GetValue(); got != 5 {
+		t.Errorf("malformed counted %g times, want 5", got)
+	}
+	families, err := reg.Gather()
+	if err != nil || len(families) != 1 || len(families[0].GetMetric()) != 10 {
+		t.Errorf("%v, %v: want every bucket and result born at zero", families, err)
+	}
+}
+
+func TestForeignFlagsAreSeenWhenTagsAreReadAgain(t *testing.T) {
+	w := newWorld(t)
+	c := New(w.store, w.ledger, w.buckets, w.options())
+	w.put(w.buckets.Production, "class_03/a.jpg", old(5))
+	reconcile(t, c)
+	w.tag(w.buckets.Production, "class_03/a.jpg", map[string]string{"flagged": "true", "corrected_class": "Coat"})
+	w.now = w.now.Add(9 * time.Minute)
+	if r := reconcile(t, c); r.Production.Changed != 0 {
+		t.Errorf("before TagsEvery: %+v", r.Production)
+	}
+	w.now = w.now.Add(time.Minute)
+	if r := reconcile(t, c); r.Production.Changed != 1 {
+		t.Errorf("after TagsEvery: %+v", r.Production)
+	}
+	if got := w.record("a.jpg"); !got.Flagged || got.CorrectedClass != "Coat" {
+		t.Errorf("a.jpg = %+v", got)
+	}
+}
+
+// A clean bucket as the old DAG writes it: four tags, the directory is the
+// human's class, the tag the model's. Class 3 is Dress.
+func TestAnOldCleanBucketGivesItsAccuracy(t *testing.T) {
+	all := dg.Interval{Start: noon.Add(-time.Hour), End: noon.Add(time.Hour)}
+	for _, tt := range []struct {
+		name       string
+		classes    dg.Classes
+		production bool
+		labels     int
+	}{
+		{"with the class list", dg.FashionMNIST, false, 7},
+		{"without one, nothing is guessed", nil, false, 0},
+		{"production shows what a directory means", nil, true, 6},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			for i := range 7 {
+				dir := "class_03"
+				if i == 6 {
+					dir = "class_08" // the human says Bag
+				}
+				w.put(w.buckets.Clean, fmt.Sprintf("%s/%d.jpg", dir, i), old(i))
+				if tt.production {
+					w.put(w.buckets.Production, fmt.Sprintf("class_03/%d.jpg", i), old(i))
+				}
+			}
+			o := w.options()
+			o.Classes = func() dg.Classes { return tt.classes }
+			c := New(w.store, w.ledger, w.buckets, o)
+			r := reconcile(t, c)
+			if got := 7 - r.Clean.Classless; got != tt.labels {
+				t.Errorf("%+v: %d labels, want %d", r.Clean, got, tt.labels)
+			}
+			check := func(when string) {
+				t.Helper()
+				counts, err := w.ledger.Counts(t.Context(), "", all)
+				must(t, err)
+				m, k := 0, 0
+				for _, c := range counts {
+					m, k = m+c.Labels, k+c.Correct
+				}
+				if m != tt.labels || k != min(6, m) {
+					t.Errorf("%s: %d of %d right, want %d of %d", when, k, m, min(6, tt.labels), tt.labels)
+				}
+			}
+			check("reconciled")
+			if again := reconcile(t, c); again.Clean.New+again.Clean.Changed != 0 {
+				t.Errorf("second pass did it again: %+v", again.Clean)
+			}
+			if _, err := c.Rebuild(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			check("rebuilt")
+		})
+	}
+}
+
+func TestTheLaterOfTwoLabelsCounts(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.buckets.Clean, "class_08/a.jpg", old(5, "labelled_at", noon.Add(time.Hour).Format(dg.TimeFormat)))
+	w.put(w.buckets.Clean, "class_09/a.jpg", old(5, "labelled_at", noon.Format(dg.TimeFormat)))
+	c := New(w.store, w.ledger, w.buckets, w.options())
+	for range 2 {
+		reconcile(t, c)
+		if got := w.record("a.jpg").Label; got != "Bag" {
+			t.Errorf("label %q, want Bag", got)
+		}
+	}
+	w.put(w.buckets.Clean, "class_07/b.jpg", old(5))
+	w.put(w.buckets.Clean, "class_10/c.jpg", old(5))
+	if r := reconcile(t, c); r.Clean.New != 1 || r.Clean.Malformed != 1 {
+		t.Errorf("%+v: want one new and one beyond the class list", r.Clean)
+	}
+}
+
+// A rebuild must end where the daily bookkeeping ended: the real pipelines run
+// over real buckets, with foreign hands in between.
+func TestRebuildEqualsWhatWasKeptDayByDay(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	c := New(w.store, w.ledger, w.buckets, w.options())
+	lab := labelling.New(labelling.Options{Classes: w.options().Classes, Now: func() time.Time { return w.now }, Seed: 1}, w.store, w.ledger, w.buckets)
+	served := func(i int, tags map[string]string) {
+		key := fmt.Sprintf("class_03/s%03d.png", i)
+		tags["model_version"] = "0123456789ab"
+		w.put(w.buckets.Production, key, tags)
+		s, err := dg.ParseSample(key, tags)
+		must(t, err)
+		must(t, w.ledger.Captured(ctx, s))
+	}
+	n := 0
+	for round := range 4 {
+		w.now = noon.Add(time.Duration(round) * 30 * time.Minute)
+		start := w.now.Add(-30 * time.Minute)
+		stamp := func(i int) string { return start.Add(time.Duration(i) * time.Minute).Format(dg.TimeFormat) }
+		for i := range 20 {
+			tags := old(0, "timestamp", stamp(i))
+			switch {
+			case i < 3:
+				tags["confidence"] = "0.400"
+			case i == 3:
+				tags["flagged"] = "true"
+			case i == 4:
+				tags["corrected_class"] = "Bag"
+			case i == 5:
+				delete(tags, "confidence")
+			}
+			served(n, tags)
+			n++
+		}
+		w.put(w.buckets.Production, fmt.Sprintf("class_03/f%d.jpg", round), old(0, "timestamp", stamp(21)))
+		w.put(w.buckets.Clean, fmt.Sprintf("class_01/alone%d.jpg", round), old(0, "timestamp", stamp(22)))
+		_, err := c.Reconcile(ctx)
+		must(t, err)
+		_, err = lab.Curate(ctx, dg.Interval{Start: start, End: w.now}, true)
+		must(t, err)
+		tasks, err := lab.Lease(ctx, "ann", 7)
+		must(t, err)
+		for i, task := range tasks {
+			must(t, lab.Answer(ctx, "ann", task.ID, dg.FashionMNIST[3+i%2]))
+		}
+		_, err = lab.Collect(ctx)
+		must(t, err)
+		for _, i := range []int{n - 1, n - 2, n - 7, n - 12} { // flags that come late, on noisy, waiting and labelled ones
+			must(t, w.store.UpdateTags(ctx, w.buckets.Production, fmt.Sprintf("class_03/s%03d.png", i), func(tags map[string]string) error {
+				tags["flagged"] = "true"
+				return nil
+			}))
+		}
+		w.now = w.now.Add(15 * time.Minute)
+	}
+	_, err := c.Reconcile(ctx)
+	must(t, err)
+	_, err = lab.Curate(ctx, dg.Interval{Start: w.now.Add(-time.Minute), End: w.now}, true)
+	must(t, err)
+	w.put(w.buckets.Production, "class_03/fresh.png", old(-300))
+	reconcile(t, c)
+
+	fresh := openLedger(t)
+	r, err := New(w.store, fresh, w.buckets, w.options()).Rebuild(ctx)
+	must(t, err)
+	compare(t, w.ledger, fresh)
+	if r.Samples != n+9 {
+		t.Errorf("%d samples, want %d", r.Samples, n+9)
+	}
+	if _, err := c.Rebuild(ctx); err != nil { // over what is there
+		t.Fatal(err)
+	}
+	compare(t, fresh, w.ledger)
+}
+
+// compare demands that two ledgers hold the same records, counts and totals,
+// and that every state occurs.
+func compare(t *testing.T, a, b *ledger.Ledger) {
+	t.Helper()
+	all := dg.Interval{Start: noon.Add(-time.Hour), End: noon.Add(100 * time.Hour)}
+	x, y := dump(t, a, all), dump(t, b, all)
+	for id, want := range x {
+		if y[id] != want {
+			t.Errorf("%s\n rebuilt %s\n kept    %s", id, y[id], want)
+		}
+	}
+	if len(x) != len(y) {
+		t.Errorf("%d rows rebuilt, %d kept", len(y), len(x))
+	}
+	for _, s := range ledger.States {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(x)), func(v string) bool { return strings.Contains(v, "State:"+string(s)+" ") }) {
+			t.Errorf("the scenario has no sample in state %s", s)
+		}
+	}
+}
+
+func dump(t *testing.T, l *ledger.Ledger, iv dg.Interval) map[string]string {
+	t.Helper()
+	ctx := t.Context()
+	out := map[string]string{}
+	new1, err := l.Uncurated(ctx, iv.End)
+	must(t, err)
+	rest, err := l.Training(ctx, iv)
+	must(t, err)
+	waiting, err := l.Waiting(ctx, 0)
+	must(t, err)
+	unplaced, err := l.Unplaced(ctx)
+	must(t, err)
+	for _, r := range slices.Concat(new1, rest, waiting, unplaced) {
+		if r.State == ledger.Labelled && !strings.HasPrefix(r.ID(), "s") {
+			r.LabelledAt = time.Time{} // from the object's clock
+		}
+		out[r.ID()] = fmt.Sprintf("%+v", r)
+	}
+	counts, err := l.Counts(ctx, "", iv)
+	must(t, err)
+	out["counts"] = fmt.Sprintf("%+v", counts)
+	totals, err := l.OutcomeTotals(ctx)
+	must(t, err)
+	sum := map[string]int{}
+	for _, o := range totals { // a late flag moves the stratum of a label, not of the count when it was given
+		sum[fmt.Sprint(o.ModelVersion, o.Correct)] += o.Count
+	}
+	out["totals"] = fmt.Sprint(sum)
+	return out
+}
+
+func TestABrokenListingFailsThePassAndARebuildChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.put(w.buckets.Production, "class_03/a.jpg", old(5))
+	c := New(w.store, w.ledger, w.buckets, w.options())
+	reconcile(t, c)
+	broken := errors.New("store away")
+	c.store = brokenStore{c.store, w.buckets.Noisy, broken}
+	if _, err := c.Rebuild(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("rebuild = %v", err)
+	}
+	if got := w.record("a.jpg"); got.State != ledger.New {
+		t.Errorf("after a broken rebuild: %+v", got)
+	}
+	w.put(w.buckets.Production, "class_03/b.jpg", old(5))
+	c.store = brokenStore{c.store, w.buckets.Clean, broken}
+	if _, err := c.Reconcile(t.Context()); !errors.Is(err, broken) {
+		t.Errorf("reconcile = %v", err)
+	}
+	w.record("b.jpg") // what the pass entered before stays
+}
+
+type brokenStore struct {
+	Store
+	bucket string
+	err    error
+}
+
+func (s brokenStore) List(ctx context.Context, bucket, prefix string, withTags bool) iter.Seq2[objstore.Object, error] {
+	if bucket != s.bucket {
+		return s.Store.List(ctx, bucket, prefix, withTags)
+	}
+	return func(yield func(objstore.Object, error) bool) { yield(objstore.Object{}, s.err) }
+}
+
+func TestUncollectedAnswersOutliveARebuild(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	for _, name := range []string{"a", "b"} {
+		w.put(w.buckets.Production, "class_03/"+name, old(5))
+		w.put(w.buckets.Waiting, "class_03/"+name, old(5))
+	}
+	c := New(w.store, w.ledger, w.buckets, w.options())
+	_, err := c.Rebuild(ctx)
+	must(t, err)
+	must(t, w.ledger.Answer(ctx, ledger.Answer{ID: "a", Label: "Bag", At: noon}))
+	must(t, w.ledger.Answer(ctx, ledger.Answer{ID: "b", Label: "Bag", At: noon}))
+	w.put(w.buckets.Clean, "class_08/b", old(5))
+	_, err = c.Rebuild(ctx)
+	must(t, err)
+	left, err := w.ledger.Answers(ctx, noon)
+	if err != nil || len(left) != 1 || left[0].ID != "a" {
+		t.Errorf("answers = %v, %v: want a's; b is labelled", left, err)
+	}
+}
