@@ -35,7 +35,7 @@ func (d *durable) CopyObject(ctx context.Context, in s3response.CopyObjectInput)
 	}
 	src, info, err := d.openSource(bucket, key)
 	if err != nil {
-		return s3response.CopyObjectOutput{}, err
+		return s3response.CopyObjectOutput{}, d.answer(ctx, "copy", bucket, key, err)
 	}
 	defer src.Close() // only read
 	err = backend.EvaluatePreconditions(attribute(src, etagAttribute), info.ModTime(), backend.PreConditions{
@@ -82,7 +82,7 @@ func (d *durable) stockCopy(ctx context.Context, in s3response.CopyObjectInput) 
 	if err == nil {
 		err = errors.Join(d.syncObject(*in.Bucket, *in.Key), d.syncParents(*in.Bucket, *in.Key))
 	}
-	return out, err
+	return out, d.answer(ctx, "copy", *in.Bucket, *in.Key, err)
 }
 
 func (d *durable) openSource(bucket, key string) (*os.File, fs.FileInfo, error) {

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	dg "driftgate"
 	"driftgate/internal/objstore"
@@ -165,7 +164,7 @@ func TestKilledWhileWriting(t *testing.T) {
 	}
 }
 
-// killServer runs one server until it has acknowledged a while, and kills it.
+// killServer runs one server until it has acknowledged some writes, and kills it.
 func killServer(t *testing.T, dir string, round int, acknowledged map[string]step) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -182,10 +181,10 @@ func killServer(t *testing.T, dir string, round int, acknowledged map[string]ste
 	for lines.Scan() && lines.Text() != "ready" {
 		continue
 	}
-	time.AfterFunc(300*time.Millisecond+rand.N(300*time.Millisecond), func() {
-		_ = cmd.Process.Kill() // SIGKILL; a server that has ended by itself fails below
-	})
-	for lines.Scan() {
+	for left := 250 + rand.IntN(200); lines.Scan(); left-- { // enough for all kinds of writes
+		if left == 0 {
+			_ = cmd.Process.Kill() // SIGKILL; a server that has ended by itself fails below
+		}
 		var s step
 		if n, _ := fmt.Sscan(lines.Text(), &s.bucket, &s.key, &s.n, &s.body); n == 4 {
 			acknowledged[s.bucket+"/"+s.key] = s

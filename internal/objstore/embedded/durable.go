@@ -7,14 +7,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
+	"github.com/versity/versitygw/s3err"
 	"github.com/versity/versitygw/s3response"
 )
 
@@ -33,8 +36,9 @@ const (
 // replaces the object is durable.
 type durable struct {
 	*posix.Posix
-	root  string                 // absolute
-	fsync func(f *os.File) error // (*os.File).Sync, but for tests
+	root   string                 // absolute
+	fsync  func(f *os.File) error // (*os.File).Sync, but for tests
+	logger *slog.Logger
 }
 
 // PutObject stages data and tags in a file of its own, syncs it, renames it
@@ -64,6 +68,7 @@ func (d *durable) publish(ctx context.Context, in s3response.PutObjectInput, tag
 			_ = staged.Close() // nothing is written through it
 		}
 	}()
+	failed := func(err error) error { return d.answer(ctx, "put", *in.Bucket, *in.Key, err) }
 	out, err := d.Posix.PutObjectWithPostFunc(ctx, in, func(f *os.File) (err error) {
 		if tags != nil {
 			if err := (meta.XattrMeta{}).StoreAttribute(f, "", "", tagsAttribute, tags); err != nil {
@@ -76,10 +81,27 @@ func (d *durable) publish(ctx context.Context, in s3response.PutObjectInput, tag
 		return d.fsync(f) // before the name appears, so that no crash leaves it with half the data
 	})
 	if err != nil {
-		return out, err
+		return out, failed(err)
 	}
 	// The backend has added ETag and content type since; sync those as well.
-	return out, errors.Join(d.fsync(staged), d.syncParents(*in.Bucket, *in.Key))
+	return out, failed(errors.Join(d.fsync(staged), d.syncParents(*in.Bucket, *in.Key)))
+}
+
+// answer keeps what the client has caused or need not know out of the answer
+// and of standard error, where the gateway prints every error it does not know.
+func (d *durable) answer(ctx context.Context, doing, bucket, key string, err error) error {
+	var known s3err.S3Error
+	switch {
+	case err == nil || errors.As(err, &known):
+		return err
+	case ctx.Err() != nil || errors.Is(err, io.ErrUnexpectedEOF):
+		return s3err.GetAPIError(s3err.ErrIncompleteBody) // the client hung up
+	}
+	d.logger.Error("object store: "+doing, "bucket", bucket, "key", key, "error", err)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return s3err.GetAPIError(s3err.ErrNoSpaceLeftOnDevice)
+	}
+	return s3err.GetAPIError(s3err.ErrInternalError) // the client may try again
 }
 
 // PutObjectTagging replaces the tags in one step and syncs the file. Should
@@ -87,9 +109,9 @@ func (d *durable) publish(ctx context.Context, in s3response.PutObjectInput, tag
 // tags went to one that is no more.
 func (d *durable) PutObjectTagging(ctx context.Context, bucket, key, version string, tags map[string]string) error {
 	if err := d.Posix.PutObjectTagging(ctx, bucket, key, version, tags); err != nil {
-		return err
+		return d.answer(ctx, "tag", bucket, key, err)
 	}
-	return d.syncObject(bucket, key)
+	return d.answer(ctx, "tag", bucket, key, d.syncObject(bucket, key))
 }
 
 // DeleteObjectTagging removes all tags.
@@ -104,7 +126,7 @@ func (d *durable) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMu
 	if err == nil {
 		err = errors.Join(d.syncObject(*in.Bucket, *in.Key), d.syncParents(*in.Bucket, *in.Key))
 	}
-	return out, version, err
+	return out, version, d.answer(ctx, "complete upload", *in.Bucket, *in.Key, err)
 }
 
 // CreateBucket makes the folder and its access list durable.
@@ -121,16 +143,23 @@ func (d *durable) GetObject(ctx context.Context, in *s3.GetObjectInput) (*s3.Get
 	for {
 		out, err := d.Posix.GetObject(ctx, in)
 		if err != nil || out.Body == nil || out.ETag == nil || in.Bucket == nil || in.Key == nil {
-			return out, err
+			return out, d.answerGet(ctx, in, err)
 		}
 		now, err := meta.XattrMeta{}.RetrieveAttribute(nil, filepath.Join(d.root, *in.Bucket), *in.Key, etagAttribute)
 		if err != nil || string(now) == *out.ETag || ctx.Err() != nil {
 			return out, nil
 		}
 		if err := out.Body.Close(); err != nil {
-			return nil, fmt.Errorf("close replaced object: %w", err)
+			return nil, d.answerGet(ctx, in, fmt.Errorf("close replaced object: %w", err))
 		}
 	}
+}
+
+func (d *durable) answerGet(ctx context.Context, in *s3.GetObjectInput, err error) error {
+	if err == nil || in.Bucket == nil || in.Key == nil {
+		return err
+	}
+	return d.answer(ctx, "get", *in.Bucket, *in.Key, err)
 }
 
 // syncParents syncs the object's directory and those above it up to the

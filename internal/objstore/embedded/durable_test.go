@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
+	"github.com/versity/versitygw/s3err"
 	"github.com/versity/versitygw/s3response"
 )
 
@@ -30,7 +32,7 @@ func spied(t *testing.T) (d *durable, synced *[]string) {
 	}
 	t.Cleanup(files.Shutdown)
 	synced = new([]string)
-	d = &durable{Posix: files, root: root, fsync: func(f *os.File) error {
+	d = &durable{Posix: files, root: root, logger: slog.New(slog.DiscardHandler), fsync: func(f *os.File) error {
 		name := f.Name()
 		if strings.Contains(name, posix.MetaTmpDir) {
 			name = filepath.Join(root, "staged")
@@ -99,11 +101,22 @@ func TestAFailedSyncIsNotAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.fsync = func(*os.File) error { return syscall.EIO }
-	if _, err := d.PutObject(ctx, input("key", "new", "a=2")); !errors.Is(err, syscall.EIO) {
-		t.Errorf("put with a broken disk: error %v, want %v", err, syscall.EIO)
+	status := func(err error) int {
+		var answer s3err.S3Error
+		if !errors.As(err, &answer) {
+			return 0
+		}
+		return answer.StatusCode()
 	}
-	if err := d.PutObjectTagging(ctx, "b", "key", "", map[string]string{"a": "2"}); !errors.Is(err, syscall.EIO) {
-		t.Errorf("tagging with a broken disk: error %v, want %v", err, syscall.EIO)
+	if _, err := d.PutObject(ctx, input("key", "new", "a=2")); status(err) != 500 {
+		t.Errorf("put with a broken disk: error %v, want status 500", err)
+	}
+	if err := d.PutObjectTagging(ctx, "b", "key", "", map[string]string{"a": "2"}); status(err) != 500 {
+		t.Errorf("tagging with a broken disk: error %v, want status 500", err)
+	}
+	d.fsync = func(*os.File) error { return syscall.ENOSPC }
+	if _, err := d.PutObject(ctx, input("key", "new", "a=2")); status(err) != 507 {
+		t.Errorf("put on a full disk: error %v, want status 507", err)
 	}
 	b, err := os.ReadFile("b/key")
 	if err != nil || string(b) != "old" {

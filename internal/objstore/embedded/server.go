@@ -31,14 +31,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/google/renameio/v2"
-	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
-	"github.com/versity/versitygw/embedgw"
-	"github.com/versity/versitygw/s3api"
 
 	dg "driftgate"
 )
@@ -51,9 +47,6 @@ const (
 	maxConnections = 1024
 	maxRequests    = 512
 	maxParts       = 10000 // S3's own
-	portAttempts   = 8
-	startTimeout   = 30 * time.Second
-	releaseTimeout = 5 * time.Second
 )
 
 // Options say where the server keeps its objects and where it listens.
@@ -68,8 +61,7 @@ type Server struct {
 	address   string // host:port as listened on
 	keys      credentials
 	previous  string // working directory to return to
-	stop      context.CancelFunc
-	done      chan error // the server's end
+	gateway   *gateway
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -133,36 +125,16 @@ func start(ctx context.Context, o Options) (_ *Server, err error) {
 	return s, nil
 }
 
-// listen starts the server, on a free port if the address leaves it open. The
-// port is picked before the server can take it, hence the attempts.
+// listen binds the address and serves on it.
 func (s *Server) listen(ctx context.Context, o Options, root string) error {
-	host, port, err := splitAddress(o.Address)
+	address, err := bindAddress(o)
 	if err != nil {
 		return err
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		o.Logger.Warn("the object store listens beyond this machine, without TLS", "address", o.Address)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
 	}
-	attempts := 1
-	if port == "0" {
-		attempts = portAttempts
-	}
-	for range attempts {
-		s.address, err = freeAddress(host, port)
-		if err != nil {
-			return err
-		}
-		if err = s.serve(ctx, root); err == nil || !errors.Is(err, syscall.EADDRINUSE) {
-			break
-		}
-	}
-	if err == nil {
-		o.Logger.Info("object store ready", "endpoint", s.Endpoint(), "folder", root)
-	}
-	return err
-}
-
-func (s *Server) serve(ctx context.Context, root string) error {
 	files, err := posix.New(root, meta.XattrMeta{}, posix.PosixOpts{
 		CopyObjectThreshold: copyLimit,
 		// Staged files have names of their own and are renamed into place. The
@@ -172,46 +144,15 @@ func (s *Server) serve(ctx context.Context, root string) error {
 		ForceNoObjLockFile: true, // one process owns the folder
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, l.Close())
 	}
-	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	listening := make(chan struct{})
-	done := make(chan error, 1)
-	go func() {
-		done <- embedgw.RunVersityGW(life, &durable{Posix: files, root: root, fsync: (*os.File).Sync}, &embedgw.Config{
-			RootUserAccess:    s.keys.Access,
-			RootUserSecret:    s.keys.Secret,
-			IAMService:        auth.NewIAMServiceSingle(auth.Account{Access: s.keys.Access, Secret: s.keys.Secret, Role: auth.RoleAdmin}),
-			Ports:             []string{s.address},
-			MaxConnections:    maxConnections,
-			MaxRequests:       maxRequests,
-			MultipartMaxParts: maxParts,
-			KeepAlive:         true,
-			Quiet:             true,
-			S3Options: []s3api.Option{
-				s3api.WithOnListen(func() { close(listening) }),
-				s3api.WithMiddleware("/", tagListings(root)),
-			},
-		})
-	}()
-	select {
-	case <-listening:
-		s.stop, s.done = stop, done
-		return nil
-	case err := <-done:
-		stop()
-		if err == nil {
-			err = errors.New("the server ended at once")
-		}
-		return err
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-time.After(startTimeout):
-		err = fmt.Errorf("not listening on %s after %s", s.address, startTimeout)
+	be := &durable{Posix: files, root: root, fsync: (*os.File).Sync, logger: o.Logger}
+	if s.gateway, err = startGateway(ctx, be, s.keys, l); err != nil {
+		return errors.Join(err, l.Close())
 	}
-	stop()
-	<-done
-	return err
+	s.address = l.Addr().String()
+	o.Logger.Info("object store ready", "endpoint", s.Endpoint(), "folder", root)
+	return nil
 }
 
 // Endpoint is the server's address as a URL.
@@ -226,13 +167,11 @@ func (s *Server) Endpoint() string {
 // Credentials are those of the one account, which may do everything.
 func (s *Server) Credentials() (access, secret string) { return s.keys.Access, s.keys.Secret }
 
-// Close ends the requests under way, stops the server and returns once the port
-// is free again. It is safe to call twice.
+// Close lets the requests under way end, for a few seconds at most, stops the
+// server and returns once the port is free again. It is safe to call twice.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
-		s.stop()
-		err := <-s.done
-		s.closeErr = errors.Join(err, awaitRelease(s.address), os.Chdir(s.previous))
+		s.closeErr = errors.Join(s.gateway.close(), os.Chdir(s.previous))
 		running.Store(false)
 	})
 	if s.closeErr != nil {
@@ -241,36 +180,20 @@ func (s *Server) Close() error {
 	return nil
 }
 
-func splitAddress(address string) (host, port string, err error) {
-	if address == "" {
-		return "127.0.0.1", "0", nil
+// bindAddress returns the address to listen on, and warns when others than
+// this machine can reach it.
+func bindAddress(o Options) (string, error) {
+	if o.Address == "" {
+		return "127.0.0.1:0", nil
 	}
-	host, port, err = net.SplitHostPort(address)
+	host, _, err := net.SplitHostPort(o.Address)
 	if err != nil {
-		return "", "", fmt.Errorf("address %q: want host:port: %w", address, dg.ErrInvalid)
+		return "", fmt.Errorf("address %q: want host:port: %w", o.Address, dg.ErrInvalid)
 	}
-	return host, port, nil
-}
-
-// freeAddress binds and releases the address, and returns it with its port.
-func freeAddress(host, port string) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
-	if err != nil {
-		return "", err
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		o.Logger.Warn("the object store listens beyond this machine, without TLS", "address", o.Address)
 	}
-	address := l.Addr().String()
-	return address, l.Close()
-}
-
-func awaitRelease(address string) error {
-	var err error
-	for deadline := time.Now().Add(releaseTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		var l net.Listener
-		if l, err = net.Listen("tcp", address); err == nil {
-			return l.Close()
-		}
-	}
-	return err
+	return o.Address, nil
 }
 
 // probeAttributes stores an extended attribute as the backend would.

@@ -91,10 +91,10 @@ func TestRestartOnTheSameFolder(t *testing.T) {
 	}
 
 	second := serve(t, dir)
-	if a1, s1 := first.Credentials(); true {
-		if a2, s2 := second.Credentials(); a1 != a2 || s1 != s2 {
-			t.Error("the restarted server has other credentials")
-		}
+	a1, s1 := first.Credentials()
+	a2, s2 := second.Credentials()
+	if a1 != a2 || s1 != s2 {
+		t.Error("the restarted server has other credentials")
 	}
 	store = client(t, second)
 	body, _, err := store.Get(t.Context(), "models", "a/b/c")
@@ -106,6 +106,37 @@ func TestRestartOnTheSameFolder(t *testing.T) {
 	}
 	if _, err := os.Stat(staged); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what was staged and never acknowledged is still there: %v", err)
+	}
+}
+
+// Go's http.Transport opens connections that it then does not need; the
+// gateway alone would wait ten seconds for each of them to say something.
+func TestCloseDoesNotWaitForUnusedConnections(t *testing.T) {
+	s, err := embedded.Start(t.Context(), embedded.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := strings.TrimPrefix(s.Endpoint(), "http://")
+	for range 3 {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if err := client(t, s).Ready(t.Context()); err != nil { // leaves an idle one
+		t.Error(err)
+	}
+	started := time.Now()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(started); took > 2*time.Second {
+		t.Errorf("closing took %s", took)
+	}
+	if c, err := net.Dial("tcp", address); err == nil {
+		c.Close()
+		t.Error("the port still answers after Close")
 	}
 }
 
