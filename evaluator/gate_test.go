@@ -73,6 +73,9 @@ func world(rng *rand.Rand, challenger float64) (pairs []Pair, population []dg.St
 // buckets plain McNemar promotes a challenger that is three points worse.
 func TestGateAgainstSelectionBias(t *testing.T) {
 	worse, equal, never := 300, 2000, 0.
+	if testing.Short() {
+		equal = 300
+	}
 	if os.Getenv("DRIFTGATE_LONG") != "" {
 		// No interval at 95% is never wrong: measured over 40,000 runs it was
 		// wrong this way in 4 of 10,000, so 300 runs show none in nine seeds of
