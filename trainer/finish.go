@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -38,7 +39,7 @@ func (t *training) finish() (*network.Artifact, error) {
 		Options: options, Seed: o.Seed, Epochs: t.state.Epoch, Parent: t.job.Parent,
 		Metrics: metrics, Calibration: calibration,
 		StartedAt: t.job.StartedAt.UTC(), FinishedAt: time.Now().UTC().Truncate(time.Millisecond),
-		GoVersion: runtime.Version(), TrainedOn: t.m.ids(),
+		GoVersion: runtime.Version(), Modules: modules(), TrainedOn: t.m.ids(),
 	}
 	a := &network.Artifact{Manifest: m, Weights: t.state.best}
 	if err := a.RecordSelfTest(t.m.examples(8)); err != nil {
@@ -128,6 +129,22 @@ func (m *material) classMix() []float64 {
 // ids are all samples that the model has seen in any way, sorted.
 func (m *material) ids() []string {
 	return slices.Sorted(slices.Values(slices.Concat(m.train.ids, m.valid.ids)))
+}
+
+// modules are the versions of what computes, as linked into this binary.
+func modules() map[string]string {
+	out := map[string]string{}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return out
+	}
+	for _, m := range info.Deps {
+		switch m.Path {
+		case "gorgonia.org/gorgonia", "gorgonia.org/tensor", "gonum.org/v1/gonum":
+			out[m.Path] = m.Version
+		}
+	}
+	return out
 }
 
 // examples are up to n images for the self-test, of the base test set if it

@@ -190,7 +190,7 @@ func fetch(ctx context.Context, job Job, pre dataset.Preprocessing, src source, 
 				px, err := load(ctx, job.Examples[i], job.Buckets.Clean, pre, src)
 				out[i] = fetched{px, err}
 				if err != nil && !errors.Is(err, dg.ErrInvalid) && !errors.Is(err, dg.ErrNotFound) {
-					stop(fmt.Errorf("trainer: load image %s: %w", job.Examples[i].ID, err))
+					stop(fmt.Errorf("image %s: %w", job.Examples[i].ID, err))
 					return
 				}
 				select {
@@ -216,7 +216,7 @@ func fetch(ctx context.Context, job Job, pre dataset.Preprocessing, src source, 
 		case <-done:
 		case <-ctx.Done():
 			wg.Wait()
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("trainer: load images: %w", context.Cause(ctx))
 		}
 		if (k+1)%200 == 0 || k+1 == len(out) {
 			progress(Progress{Phase: Loading, Step: k + 1, Steps: len(out), Epochs: job.Options.Epochs})

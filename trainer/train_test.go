@@ -305,7 +305,7 @@ func TestFaultsThatStopATraining(t *testing.T) {
 		want   string
 	}{
 		{"broken base data", func(_ *Job, m *memory) { m.fault = fmt.Errorf("fingerprint differs: %w", dg.ErrInvalid) }, dg.ErrInvalid, "load base dataset synthetic@"},
-		{"an unreachable store", func(j *Job, m *memory) { m.broken = unreachable }, unreachable, "load image prod-"},
+		{"an unreachable store", func(j *Job, m *memory) { m.broken = unreachable }, unreachable, "load images: image prod-"},
 		{"a loss that is no number", func(j *Job, _ *memory) { j.Options.LearningRate = 1e6; j.Options.Momentum = 0.9 }, network.ErrDiverged, "the likely cause is a learning_rate of 1e+06"},
 		{"nothing to train on", func(j *Job, m *memory) { j.Options.Replay = 0; j.Examples = nil }, dg.ErrTooFewSamples, "nothing to train on"},
 		{"a held-out example", func(j *Job, m *memory) { j.Options.Holdout = 0.999 }, dg.ErrInvalid, "is held out"},

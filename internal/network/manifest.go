@@ -41,9 +41,10 @@ type Manifest struct {
 	Calibration Calibration        `json:"calibration"`
 	SelfTest    []SelfTest         `json:"self_test"`
 
-	StartedAt  time.Time `json:"started_at"`
-	FinishedAt time.Time `json:"finished_at"`
-	GoVersion  string    `json:"go_version"`
+	StartedAt  time.Time         `json:"started_at"`
+	FinishedAt time.Time         `json:"finished_at"`
+	GoVersion  string            `json:"go_version"`
+	Modules    map[string]string `json:"modules,omitempty"` // versions of the modules that did the arithmetic
 
 	TrainedOn []string `json:"trained_on"` // ids of every sample used, base and production, for training or validation
 }
