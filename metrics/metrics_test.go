@@ -76,13 +76,15 @@ func (w *world) fill(bs ...batch) {
 		}
 		must(w.t, w.ledger.Captured(ctx, ss...))
 		must(w.t, w.ledger.Decide(ctx, ds))
-		for i := range b.m {
-			label := "Dress"
+		labels := make([]ledger.ForeignLabel, b.m)
+		for i := range labels {
+			labels[i] = ledger.ForeignLabel{Sample: ss[i], Label: "Dress"}
+			labels[i].Sample.LabelledAt = b.at.Add(10 * time.Minute)
 			if i >= b.k {
-				label = "Coat"
+				labels[i].Label = "Coat"
 			}
-			must(w.t, w.ledger.Collected(ctx, ledger.Answer{ID: ss[i].ID(), Label: label, At: b.at.Add(10 * time.Minute)}))
 		}
+		must(w.t, w.ledger.SetForeignLabels(ctx, labels...))
 	}
 }
 
