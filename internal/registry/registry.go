@@ -1,0 +1,325 @@
+// Package registry keeps models in a bucket: immutable artifacts named by the
+// digest of their contents, and one champion record that every server follows.
+//
+//	artifacts/HEX/{weights.safetensors,labels.txt,manifest.json}
+//	champion.json             the record; moved by compare-and-swap only
+//	history/00000007.json     what the record was, one for each generation
+//
+// The manifest is written last: without it there is no artifact. An artifact is
+// loaded only if its contents give its name, and becomes champion only if its
+// self-test comes out. The champion record is the one truth; history follows it
+// and is completed by the next promotion when a crash came in between.
+//
+// The registry judges nothing: who promotes has asked the evaluator, or is a
+// person who may.
+package registry
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	dg "driftgate"
+	"driftgate/internal/network"
+	"driftgate/internal/objstore"
+)
+
+const (
+	artifacts   = "artifacts/"
+	history     = "history/"
+	championKey = "champion.json"
+
+	refPrefix    = "sha256:"
+	digits       = 64      // of a digest
+	minPrefix    = 4       // digits that may stand for a whole name
+	maxRecord    = 1 << 20 // bytes of a champion or history record
+	maxManifests = 256     // manifests kept in memory for lists
+)
+
+// The roles of a model.
+const (
+	RoleChampion  = "champion"
+	RolePrevious  = "previous"
+	RoleCandidate = "candidate"
+)
+
+// files are an artifact's, in the order in which they are written.
+var files = []string{network.WeightsFile, network.LabelsFile, network.ManifestFile}
+
+// Options configure a registry.
+type Options struct {
+	Model      string // the model's name; goes into the champion record
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Registry is one model's artifacts and champion record. It is safe for
+// concurrent use, by any number of processes on one bucket.
+type Registry struct {
+	store   *objstore.Store
+	bucket  string
+	o       Options
+	log     *slog.Logger
+	metrics *metrics
+
+	mu        sync.Mutex
+	manifests map[dg.ModelRef]network.Manifest
+}
+
+// New returns the registry in the bucket, which must exist.
+func New(store *objstore.Store, bucket string, o Options) *Registry {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Registry{store: store, bucket: bucket, o: o, log: o.Logger.With("component", "registry"),
+		metrics: newMetrics(o.Registerer, o.Model), manifests: map[dg.ModelRef]network.Manifest{}}
+}
+
+func artifactKey(ref dg.ModelRef, file string) string {
+	return artifacts + strings.TrimPrefix(string(ref), refPrefix) + "/" + file
+}
+
+// validRef demands "sha256:" and 64 hex digits; the error is [dg.ErrInvalid].
+func validRef(ref dg.ModelRef) error {
+	name, ok := strings.CutPrefix(string(ref), refPrefix)
+	if !ok || len(name) != digits || !isHex(name) {
+		return fmt.Errorf("model %.80q: want %s and %d hex digits: %w", string(ref), refPrefix, digits, dg.ErrInvalid)
+	}
+	return nil
+}
+
+func isHex(s string) bool {
+	_, err := hex.DecodeString(s + strings.Repeat("0", len(s)%2))
+	return err == nil && s == strings.ToLower(s)
+}
+
+// Save stores an artifact's files and returns its name. Saving it again, or
+// after a crash halfway, is no error. Files that do not make an artifact are
+// [dg.ErrInvalid]; a stored file that differs is [dg.ErrConflict].
+func (r *Registry) Save(ctx context.Context, contents map[string][]byte) (dg.ModelRef, error) {
+	_, ref, err := network.ReadArtifact(contents)
+	if err != nil {
+		return "", fmt.Errorf("registry: save: %w", err)
+	}
+	if extra := slices.DeleteFunc(slices.Sorted(maps.Keys(contents)), func(f string) bool { return slices.Contains(files, f) }); len(extra) > 0 {
+		return "", fmt.Errorf("registry: save %s: files %v, want %v alone: %w", ref.Short(), extra, files, dg.ErrInvalid)
+	}
+	for _, file := range files {
+		if err := r.saveFile(ctx, artifactKey(ref, file), contents[file]); err != nil {
+			return "", fmt.Errorf("registry: save %s: %w", ref.Short(), err)
+		}
+	}
+	return ref, nil
+}
+
+func (r *Registry) saveFile(ctx context.Context, key string, content []byte) error {
+	_, err := r.store.Put(ctx, r.bucket, key, content, objstore.PutOptions{IfNoneMatch: true, ContentType: contentType(key)})
+	if !errors.Is(err, dg.ErrConflict) {
+		return err
+	}
+	stored, _, err := r.store.Get(ctx, r.bucket, key)
+	if err != nil {
+		return err
+	}
+	if string(stored) != string(content) {
+		return fmt.Errorf("%s is stored with other contents than its name says: %w", key, dg.ErrConflict)
+	}
+	return nil
+}
+
+func contentType(key string) string {
+	switch {
+	case strings.HasSuffix(key, ".json"):
+		return "application/json"
+	case strings.HasSuffix(key, ".txt"):
+		return "text/plain; charset=utf-8"
+	}
+	return "application/octet-stream"
+}
+
+// Load fetches an artifact and checks that its contents give its name. It is
+// [dg.ErrNotFound] when there is none and [dg.ErrInvalid] when it was altered.
+func (r *Registry) Load(ctx context.Context, ref dg.ModelRef) (*network.Artifact, error) {
+	if err := validRef(ref); err != nil {
+		return nil, fmt.Errorf("registry: load: %w", err)
+	}
+	contents := map[string][]byte{}
+	for _, file := range slices.Backward(files) { // the manifest first: without it there is no artifact
+		b, _, err := r.store.Get(ctx, r.bucket, artifactKey(ref, file))
+		if err != nil {
+			return nil, fmt.Errorf("registry: load %s: %w", ref.Short(), err)
+		}
+		contents[file] = b
+	}
+	a, got, err := network.ReadArtifact(contents)
+	if err != nil {
+		return nil, fmt.Errorf("registry: load %s: %w", ref.Short(), err)
+	}
+	if got != ref {
+		return nil, fmt.Errorf("registry: load %s: the contents are those of %s: altered or misplaced: %w", ref.Short(), got.Short(), dg.ErrInvalid)
+	}
+	return a, nil
+}
+
+// classifier loads an artifact and runs its self-test.
+func (r *Registry) classifier(ctx context.Context, ref dg.ModelRef) (*network.Classifier, error) {
+	a, err := r.Load(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	c, err := network.NewClassifier(a)
+	if err != nil {
+		return nil, fmt.Errorf("registry: load %s: %w", ref.Short(), err)
+	}
+	return c, nil
+}
+
+// Resolve turns what a person types into a model's name: "champion",
+// "previous", "latest", a whole name, or the first four or more of its digits.
+// It is [dg.ErrNotFound] when nothing fits, [dg.ErrInvalid] when several do.
+func (r *Registry) Resolve(ctx context.Context, short string) (dg.ModelRef, error) {
+	ref, err := r.resolve(ctx, short)
+	if err != nil {
+		return "", fmt.Errorf("registry: resolve %.80q: %w", short, err)
+	}
+	return ref, nil
+}
+
+func (r *Registry) resolve(ctx context.Context, short string) (dg.ModelRef, error) {
+	switch short {
+	case RoleChampion, RolePrevious:
+		c, err := r.Champion(ctx)
+		switch {
+		case err != nil:
+			return "", err
+		case short == RoleChampion:
+			return c.Version, nil
+		case c.Previous == "":
+			return "", fmt.Errorf("no champion before %s: %w", c.Version.Short(), dg.ErrNotFound)
+		}
+		return c.Previous, nil
+	case "latest":
+		found, err := r.saved(ctx, "")
+		if err != nil {
+			return "", err
+		}
+		if len(found) == 0 {
+			return "", fmt.Errorf("no model is saved: %w", dg.ErrNotFound)
+		}
+		return found[0].ref, nil
+	}
+	prefix := strings.ToLower(strings.TrimPrefix(short, refPrefix))
+	if len(prefix) < minPrefix || len(prefix) > digits || !isHex(prefix) {
+		return "", fmt.Errorf("want champion, previous, latest, or %d to %d hex digits: %w", minPrefix, digits, dg.ErrInvalid)
+	}
+	found, err := r.saved(ctx, prefix)
+	switch {
+	case err != nil:
+		return "", err
+	case len(found) == 0:
+		return "", fmt.Errorf("no such model: %w", dg.ErrNotFound)
+	case len(found) > 1:
+		return "", fmt.Errorf("%d models begin like that, %s and %s for two: give more digits: %w", len(found), found[0].ref.Short(), found[1].ref.Short(), dg.ErrInvalid)
+	}
+	return found[0].ref, nil
+}
+
+// Entry is one saved model.
+type Entry struct {
+	Ref      dg.ModelRef
+	Role     string // RoleChampion, RolePrevious or RoleCandidate
+	Manifest network.Manifest
+	SavedAt  time.Time
+}
+
+// Models lists the saved models, newest first. One whose manifest cannot be
+// read is left out and logged.
+func (r *Registry) Models(ctx context.Context) ([]Entry, error) {
+	c, err := r.Champion(ctx)
+	if err != nil && !errors.Is(err, dg.ErrNotFound) {
+		return nil, err
+	}
+	found, err := r.saved(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("registry: list models: %w", err)
+	}
+	entries := make([]Entry, 0, len(found))
+	for _, s := range found {
+		m, err := r.manifest(ctx, s.ref)
+		if errors.Is(err, dg.ErrInvalid) || errors.Is(err, dg.ErrNotFound) {
+			r.log.Warn("model left out of the list", "version", s.ref.Short(), "error", err)
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("registry: list models: %w", err)
+		}
+		role := RoleCandidate
+		switch s.ref {
+		case c.Version:
+			role = RoleChampion
+		case c.Previous:
+			role = RolePrevious
+		}
+		entries = append(entries, Entry{Ref: s.ref, Role: role, Manifest: m, SavedAt: s.at})
+	}
+	return entries, nil
+}
+
+type savedModel struct {
+	ref dg.ModelRef
+	at  time.Time
+}
+
+// saved lists the artifacts whose digests begin with prefix, newest first.
+func (r *Registry) saved(ctx context.Context, prefix string) ([]savedModel, error) {
+	var found []savedModel
+	for o, err := range r.store.List(ctx, r.bucket, artifacts+prefix, false) {
+		if err != nil {
+			return nil, err
+		}
+		name, ok := strings.CutSuffix(strings.TrimPrefix(o.Key, artifacts), "/"+network.ManifestFile)
+		if ref := dg.ModelRef(refPrefix + name); ok && validRef(ref) == nil {
+			found = append(found, savedModel{ref, o.Modified.UTC()})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b savedModel) int { return b.at.Compare(a.at) })
+	return found, nil
+}
+
+// manifest reads a manifest for a list, once: artifacts never change. Only Load
+// checks it against its name.
+func (r *Registry) manifest(ctx context.Context, ref dg.ModelRef) (network.Manifest, error) {
+	r.mu.Lock()
+	m, ok := r.manifests[ref]
+	r.mu.Unlock()
+	if ok {
+		return m, nil
+	}
+	b, _, err := r.store.Get(ctx, r.bucket, artifactKey(ref, network.ManifestFile))
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("manifest of %s: %w: %w", ref.Short(), err, dg.ErrInvalid)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.manifests) >= maxManifests {
+		clear(r.manifests)
+	}
+	r.manifests[ref] = m
+	return m, nil
+}
