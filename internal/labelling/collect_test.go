@@ -123,7 +123,7 @@ func trio(t testing.TB) *world {
 
 func TestCollectCrashAtEveryPoint(t *testing.T) {
 	points := 0
-	for _, after := range []bool{false, true} {
+	for _, after := range crashModes() {
 		for good := 0; ; good++ {
 			w := trio(t)
 			s, f := w.crashing(good, after)
@@ -145,7 +145,7 @@ func TestCollectCrashAtEveryPoint(t *testing.T) {
 			}
 		}
 	}
-	if points != 2*10 { // freeze, 2 x 2 copies, 2 bulk deletes, 2 collected, thaw
+	if points != len(crashModes())*10 { // freeze, 2 x 2 copies, 2 bulk deletes, 2 collected, thaw
 		t.Errorf("%d crash points", points)
 	}
 }

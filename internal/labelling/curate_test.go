@@ -69,7 +69,7 @@ func TestGoldenCaseOverlappingWindows(t *testing.T) {
 
 func TestGoldenCaseCrashAtEveryPoint(t *testing.T) {
 	points := 0
-	for _, after := range []bool{false, true} {
+	for _, after := range crashModes() {
 		for good := 0; ; good++ {
 			w := golden(t)
 			s, f := w.crashing(good, after)
@@ -91,7 +91,7 @@ func TestGoldenCaseCrashAtEveryPoint(t *testing.T) {
 			}
 		}
 	}
-	if points != 2*19 { // decide, 16 copies, one bulk delete, placed
+	if points != len(crashModes())*19 { // decide, 16 copies, one bulk delete, placed
 		t.Errorf("%d crash points", points)
 	}
 }
@@ -279,6 +279,7 @@ func TestCapsCutAtRandomAndSaySo(t *testing.T) {
 		{"low capped", map[dg.Stratum]int{dg.LowConfidence: 5}, 5, 5, 0.25, 0.25},
 		{"cap above the number", map[dg.Stratum]int{dg.LowConfidence: 50}, 20, 5, 1, 0.25},
 		{"random capped below its quota", map[dg.Stratum]int{dg.Random: 2}, 20, 2, 1, 0.1},
+		{"random raised above its quota", map[dg.Stratum]int{dg.Random: 10}, 20, 10, 1, 0.5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			picks, first := map[dg.Stratum]int{}, 0

@@ -38,7 +38,7 @@ const DefaultUndoWindow = 5 * time.Second
 // the default, except UndoWindow.
 type Options struct {
 	Threshold   float64            // confidence, 0 to 1, below which a sample is low; default 0.7
-	RandomQuota int                // random picks an interval; default 5
+	RandomQuota int                // random picks an interval, unless Caps says otherwise; default 5
 	Caps        map[dg.Stratum]int // most picks a stratum and interval, drawn at random; no entry: all (random: RandomQuota)
 	Seed        uint64             // of the draws, together with the interval
 	Lease       time.Duration      // by the wall's clock, how long a task is one annotator's; default 10 min

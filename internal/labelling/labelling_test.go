@@ -337,6 +337,14 @@ func (w *world) crashing(good int, after bool) (*Service, *faults) {
 	return New(o, faultyStore{w.store, f}, faultyLedger{w.ledger, f}, w.buckets), f
 }
 
+// crashModes says whether the change at which a crash comes is carried out.
+func crashModes() []bool {
+	if testing.Short() {
+		return []bool{true}
+	}
+	return []bool{false, true}
+}
+
 func ids(objects map[string]map[string]string) []string {
 	var out []string
 	for key := range objects {

@@ -25,13 +25,15 @@ func stratumOf(s dg.Sample, threshold float64) dg.Stratum {
 	return dg.Random
 }
 
-// quota is how many of n samples of a stratum are picked.
+// quota is how many of n samples of a stratum are picked: at least one, for a
+// stratum without a label has no estimate.
 func (o Options) quota(stratum dg.Stratum, n int) int {
-	if stratum == dg.Random {
-		n = min(n, o.RandomQuota)
+	most, capped := o.Caps[stratum]
+	if !capped && stratum == dg.Random {
+		most, capped = o.RandomQuota, true
 	}
-	if most, ok := o.Caps[stratum]; ok {
-		n = min(n, most)
+	if capped {
+		return min(n, max(1, most))
 	}
 	return n
 }
