@@ -1,0 +1,93 @@
+package web
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	dg "driftgate"
+	"driftgate/internal/labelling"
+)
+
+type labelPage struct {
+	layout
+	Task      *labelling.Task
+	Image     string
+	Classes   []classKey
+	Progress  labelProgress
+	Annotator string
+	CanUndo   bool
+}
+
+// classKey is a class with the key that chooses it; only the first ten have
+// one.
+type classKey struct {
+	Key   string
+	Label string
+}
+
+func classKeys(classes dg.Classes) []classKey {
+	keys := make([]classKey, len(classes))
+	for i, label := range classes {
+		keys[i].Label = label
+		if i < 10 {
+			keys[i].Key = fmt.Sprint(i)
+		}
+	}
+	return keys
+}
+
+// annotatorOf names a browser by its session, so that two people who label at
+// once get different images.
+func annotatorOf(c *gin.Context) string {
+	if cookie := cookieOf(c.Request); cookie != "" {
+		sum := sha256.Sum256([]byte("annotator\x00" + cookie))
+		return "page-" + hex.EncodeToString(sum[:4])
+	}
+	return "page"
+}
+
+func (s *server) getLabel(c *gin.Context) {
+	ctx, who := c.Request.Context(), annotatorOf(c)
+	tasks, err := s.d.Labelling.Lease(ctx, who, 1)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	p, err := s.d.Labelling.Progress(ctx)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	page := labelPage{
+		layout: s.layout(c, "label", "Label"), Classes: classKeys(s.d.Serving.Classes()),
+		Progress: progressOf(p), Annotator: who, CanUndo: p.Answered > 0,
+	}
+	if len(tasks) > 0 {
+		page.Task, page.Image = &tasks[0], taskImagePath(tasks[0].ID)
+	}
+	s.page(c, http.StatusOK, "label", page)
+}
+
+// postLabel is the way without script: one answer, then the next image.
+func (s *server) postLabel(c *gin.Context) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxFormBytes)
+	ctx, who, id := c.Request.Context(), annotatorOf(c), c.PostForm("id")
+	var err error
+	switch c.PostForm("do") {
+	case "undo":
+		_, err = s.d.Labelling.Undo(ctx, who)
+	case "skip":
+		err = s.d.Labelling.Skip(ctx, who, id)
+	default:
+		err = s.d.Labelling.Answer(ctx, who, id, c.PostForm("label"))
+	}
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	c.Redirect(http.StatusSeeOther, "/label")
+}
