@@ -72,8 +72,8 @@ type Scheduler struct {
 	settings Settings
 	o        SchedulerOptions
 	log      *slog.Logger
-	cron     cron.Schedule // nil: none
-	turns    map[string]*sync.Mutex
+	cron     cron.Schedule            // nil: none
+	turns    map[string]chan struct{} // one run of a pipeline at a time, by schedule or backfill
 	late     *prometheus.CounterVec
 	skipped  *prometheus.CounterVec
 	wake     chan struct{}
@@ -96,7 +96,7 @@ func NewScheduler(e Engine, inbox Inbox, settings Settings, o SchedulerOptions) 
 	}
 	auto := promauto.With(o.Registerer)
 	s := &Scheduler{engine: e, inbox: inbox, settings: settings, o: o, log: o.Logger.With("component", "scheduler"),
-		turns: map[string]*sync.Mutex{}, wake: make(chan struct{}, 1),
+		turns: map[string]chan struct{}{}, wake: make(chan struct{}, 1),
 		late: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "driftgate_pipeline_intervals_late_total",
 			Help: "Intervals that were run more than one interval after their end.",
@@ -114,7 +114,7 @@ func NewScheduler(e Engine, inbox Inbox, settings Settings, o SchedulerOptions) 
 		if s.turns[c.Pipeline] != nil {
 			errs = append(errs, fmt.Errorf("pipeline: schedule of %s: there are two: %w", c.Pipeline, dg.ErrInvalid))
 		}
-		s.turns[c.Pipeline] = new(sync.Mutex)
+		s.turns[c.Pipeline] = make(chan struct{}, 1)
 		s.late.WithLabelValues(c.Pipeline)
 		s.skipped.WithLabelValues(c.Pipeline)
 	}
@@ -241,8 +241,12 @@ func (s *Scheduler) place(ctx context.Context, c Schedule) (time.Time, error) {
 // run that fails is logged by the engine and does not hold up the next.
 func (s *Scheduler) runInterval(ctx context.Context, c Schedule, iv dg.Interval, again bool) error {
 	turn := s.turns[c.Pipeline]
-	turn.Lock()
-	defer turn.Unlock()
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	id := IntervalID(c.Pipeline, iv)
 	var in any
 	if c.Input != nil {
