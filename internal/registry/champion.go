@@ -229,6 +229,7 @@ func (r *Registry) history(ctx context.Context) ([]dg.Champion, error) {
 		} else if err != nil {
 			return nil, err
 		}
+		c.ETag = "" // that of the history record swaps nothing
 		all = append(all, c)
 	}
 	return all, nil

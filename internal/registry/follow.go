@@ -45,40 +45,51 @@ type follower struct {
 	swap     func(*network.Classifier, dg.Champion)
 
 	serving string // ETag of the record that serves
-	failed  string // ETag of the record that could not be followed, or "?" when it could not be read
+	failed  string // ETag of the record that could not be followed
 	wait    int    // polls until the next attempt at failed
 	backoff int    // polls between attempts at failed
+	down    bool   // the store did not answer last time
 }
 
 func (f *follower) poll(ctx context.Context) {
 	r := f.registry
 	o, err := r.store.Stat(ctx, r.bucket, championKey)
-	switch {
-	case errors.Is(err, dg.ErrNotFound):
-		return // no champion yet
-	case err != nil:
-		f.fail(ctx, "?", "", fmt.Errorf("registry: look at champion: %w", err))
+	missing := errors.Is(err, dg.ErrNotFound) // no champion yet
+	if err != nil && !missing {
+		if ctx.Err() == nil && !f.down {
+			f.down = true
+			r.log.Error("champion record out of reach; what served goes on serving", "error", err)
+		}
 		return
+	}
+	f.down = false
+	switch {
+	case missing:
 	case o.ETag == f.serving:
 		f.failed = ""
-		return
 	case o.ETag == f.failed && f.wait > 0:
 		f.wait--
-		return
+	default:
+		f.follow(ctx, o.ETag)
 	}
+}
+
+// follow loads what the record names and swaps it in.
+func (f *follower) follow(ctx context.Context, etag string) {
+	r := f.registry
 	c, err := r.Champion(ctx)
-	if err != nil {
-		f.fail(ctx, o.ETag, "", err)
-		return
+	var model *network.Classifier
+	if err == nil {
+		etag = c.ETag // may be newer
+		model, err = r.classifier(ctx, c.Version)
 	}
-	model, err := r.classifier(ctx, c.Version)
 	if err != nil {
-		f.fail(ctx, c.ETag, c.Version, err)
+		f.fail(ctx, etag, c.Version, err)
 		return
 	}
 	f.swap(model, c)
 	f.serving, f.failed = c.ETag, ""
-	r.metrics.swapped(c)
+	r.metrics.follows.WithLabelValues(resultFollowed).Inc()
 	r.log.Info("champion followed", "version", c.Version.Short(), "generation", c.Generation)
 }
 
@@ -87,7 +98,7 @@ func (f *follower) fail(ctx context.Context, etag string, version dg.ModelRef, e
 	if ctx.Err() != nil {
 		return // not the champion's fault
 	}
-	f.registry.metrics.failures.Inc()
+	f.registry.metrics.follows.WithLabelValues(resultFailed).Inc()
 	if f.failed != etag {
 		f.failed, f.backoff = etag, 0
 		f.registry.log.Error("champion not followed; what served goes on serving", "version", version.Short(), "error", err)
@@ -96,33 +107,25 @@ func (f *follower) fail(ctx context.Context, etag string, version dg.ModelRef, e
 	f.wait = f.backoff - 1
 }
 
+// The results of attempts to follow the record.
+const (
+	resultFollowed = "followed"
+	resultFailed   = "failed"
+)
+
 // metrics are the registry's own series.
 type metrics struct {
-	model    string
-	info     *prometheus.GaugeVec
-	promoted prometheus.Gauge
-	failures prometheus.Counter
+	follows *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, model string) *metrics {
-	auto := promauto.With(reg)
-	of := prometheus.Labels{"model": model}
-	return &metrics{
-		model: model,
-		info: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_model_info", ConstLabels: of,
-			Help: "1 for the champion that this process follows, and for the one before it."}, []string{"version", "digest", "role"}),
-		promoted: auto.NewGauge(prometheus.GaugeOpts{Name: "driftgate_champion_promoted_timestamp_seconds", ConstLabels: of,
-			Help: "When the champion that this process follows was promoted; 0 before the first."}),
-		failures: auto.NewCounter(prometheus.CounterOpts{Name: "driftgate_champion_follow_failures_total", ConstLabels: of,
-			Help: "Attempts to follow the champion record that failed; what served goes on serving."}),
+	m := &metrics{follows: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name:        "driftgate_champion_follows_total",
+		Help:        "Attempts to swap in a new champion: followed, failed (what served goes on serving).",
+		ConstLabels: prometheus.Labels{"model": model},
+	}, []string{"result"})}
+	for _, result := range []string{resultFollowed, resultFailed} {
+		m.follows.WithLabelValues(result) // born at zero
 	}
-}
-
-func (m *metrics) swapped(c dg.Champion) {
-	m.info.Reset()
-	m.info.WithLabelValues(c.Version.Short(), string(c.Version), RoleChampion).Set(1)
-	if c.Previous != "" {
-		m.info.WithLabelValues(c.Previous.Short(), string(c.Previous), RolePrevious).Set(1)
-	}
-	m.promoted.Set(float64(c.PromotedAt.Unix()))
+	return m
 }
