@@ -27,7 +27,7 @@ type Composition struct {
 	Proxy         int      `json:"proxy"`          // used, under the model's own label
 	Held          int      `json:"held"`           // kept out for evaluation
 	Unlabelled    int      `json:"unlabelled"`     // not decided on yet, or waiting for a person
-	Doubted       int      `json:"doubted"`        // a proxy label that a user flagged or corrected
+	Doubted       int      `json:"doubted"`        // a proxy label that a user flagged or corrected, or from ProxyUntil on
 	LowConfidence int      `json:"low_confidence"` // a proxy label below MinProxyConfidence, or with proxies left out
 	UnknownLabel  int      `json:"unknown_label"`  // a label that is not in the class list
 	Duplicate     int      `json:"duplicate"`      // the same id again
@@ -36,7 +36,7 @@ type Composition struct {
 
 // Compose picks the production samples to train on, by id: those labelled by
 // people, and those under the model's own label when it was confident enough
-// and no user objected. Human labels win over proxy labels of the same id, the
+// and neither a user nor ProxyUntil objected. Human labels win over proxy labels of the same id, the
 // newest over older ones. A held-out id is never among them.
 func Compose(records []ledger.Record, classes dg.Classes, buckets objstore.Buckets, o Options) []Example {
 	examples, _ := ComposeReport(records, classes, buckets, o)
@@ -124,7 +124,7 @@ func example(r ledger.Record, classes dg.Classes, buckets objstore.Buckets, o Op
 		e.Label, e.Weight, e.Source = r.Label, o.HumanWeight, dg.HumanLabel
 	case r.State == ledger.Noisy:
 		e.Label, e.Weight, e.Source = r.PredictedClass, o.ProxyWeight, dg.ProxyLabel
-		if r.Flagged || r.CorrectedClass != "" {
+		if r.Flagged || r.CorrectedClass != "" || (!o.ProxyUntil.IsZero() && !r.Timestamp.Before(o.ProxyUntil)) {
 			return e, doubted
 		}
 		if !(r.Confidence >= o.MinProxyConfidence) || !(o.ProxyWeight > 0) { // a missing confidence is NaN

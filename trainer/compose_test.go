@@ -86,6 +86,18 @@ func TestProxyWeightZeroLeavesProxiesOut(t *testing.T) {
 	}
 }
 
+func TestProxyLabelsEndWhereTheModelIsKnownToFail(t *testing.T) {
+	o := composing()
+	o.ProxyUntil = time.Unix(100, 0)
+	at := func(r ledger.Record, sec int64) ledger.Record { r.Timestamp = time.Unix(sec, 0); return r }
+	got, c := ComposeReport([]ledger.Record{
+		at(proxy("before.png", "Bag", 1), 99), at(proxy("then.png", "Bag", 1), 100), at(human("after.png", "Bag", 1), 101),
+	}, dg.FashionMNIST, buckets, o)
+	if len(got) != 2 || got[0].ID != "after.png" || got[1].ID != "before.png" || c.Doubted != 1 {
+		t.Errorf("composed %+v, %+v; want the human label and the proxy from before", got, c)
+	}
+}
+
 // Whatever the input: no held-out id, no id twice, no unknown label, no weight
 // that is not positive; every record is in one count; order does not matter.
 func TestComposeNeverBreaksItsPromises(t *testing.T) {
