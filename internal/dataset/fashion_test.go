@@ -157,6 +157,24 @@ func TestFetchFashionMNISTLeavesNothingBrokenBehind(t *testing.T) {
 	}
 }
 
+func TestFetchFashionMNISTStopsAtTheSizeCap(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for b := make([]byte, 1<<20); ; {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}))
+	defer s.Close()
+	dir := t.TempDir()
+	if err := FetchFashionMNIST(t.Context(), s.URL, dir); !errors.Is(err, dg.ErrInvalid) || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("got %v, want ErrInvalid with the limit", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestFetchFashionMNISTEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -51,7 +51,7 @@ func newPen(rng *rand.Rand) *pen {
 	if p.chance(0.3) { // photographed from further away
 		size = p.between(9, 10.2)
 	}
-	wide := size * p.between(0.92, 1.08)
+	wide := size * p.between(0.95, 1.05)
 	sin, cos := math.Sincos(p.rng.NormFloat64() * 0.04)
 	shear := p.rng.NormFloat64() * 0.04
 	p.ax, p.ay = wide*cos, wide*sin
@@ -132,16 +132,16 @@ func (p *pen) erase(s shape) {
 // finish adds what a photograph adds: folds, an occluding thing now and then,
 // and sensor noise on the garment.
 func (p *pen) finish() {
-	depth, angle, phase := p.between(0, 0.22), p.between(0, math.Pi), p.between(0, 6)
+	depth, angle, phase := p.between(0, 0.15), p.between(0, math.Pi), p.between(0, 6)
 	sin, cos := math.Sincos(angle)
 	waves := p.between(2, 5)
-	if p.chance(0.10) {
+	if p.chance(0.15) {
 		p.thin(p.between(0.15, 0.4))
 	}
-	if p.chance(0.08) {
+	if p.chance(0.05) {
 		p.occlude()
 	}
-	grain := p.between(0.01, 0.05)
+	grain := p.between(0.005, 0.03)
 	for i := range p.canvas {
 		x, y := p.local(i%Side, i/Side)
 		p.canvas[i] *= 1 + depth*math.Sin(waves*(cos*x+sin*y)+phase)

@@ -36,19 +36,17 @@ func newLearner(in, hidden, out int) *learner {
 
 func (l *learner) params() [][]float32 { return [][]float32{l.w1, l.b1, l.w2, l.b2} }
 
+// affine computes y = w*x + b; the number of inputs is a multiple of 8.
 func affine(w, b, x, y []float32) {
 	for o := range y {
 		row := w[o*len(x) : (o+1)*len(x)]
 		var s0, s1, s2, s3 float32
-		i := 0
-		for ; i+4 <= len(x); i += 4 {
-			s0 += row[i] * x[i]
-			s1 += row[i+1] * x[i+1]
-			s2 += row[i+2] * x[i+2]
-			s3 += row[i+3] * x[i+3]
-		}
-		for ; i < len(x); i++ {
-			s0 += row[i] * x[i]
+		for i := 0; i < len(x); i += 8 {
+			r, v := (*[8]float32)(row[i:]), (*[8]float32)(x[i:])
+			s0 += r[0]*v[0] + r[4]*v[4]
+			s1 += r[1]*v[1] + r[5]*v[5]
+			s2 += r[2]*v[2] + r[6]*v[6]
+			s3 += r[3]*v[3] + r[7]*v[7]
 		}
 		y[o] = b[o] + s0 + s1 + s2 + s3
 	}
@@ -79,23 +77,24 @@ func (l *learner) forward(x []float32, h, p []float32) []float32 {
 	return x
 }
 
-// sampleSet is inputs with labels.
-type sampleSet struct {
-	x []float32 // n x in
+// examples are garments as inputs, with their labels.
+type examples struct {
+	x []float32 // Side x Side values each
 	y []uint16
 }
 
-func samples(set Set, sp Split, n int) sampleSet {
-	s := sampleSet{x: make([]float32, n*set.ImageBytes()), y: sp.Labels[:n]}
-	set.Preprocessing().Pixels(sp.Pixels[:n*set.ImageBytes()], s.x)
-	return s
+// firstOf takes the first n garments of a split.
+func firstOf(sp Split, n int) examples {
+	e := examples{x: make([]float32, n*Side*Side), y: sp.Labels[:n]}
+	GarmentPreprocessing().Pixels(sp.Pixels[:len(e.x)], e.x)
+	return e
 }
 
-func (s sampleSet) plus(t sampleSet) sampleSet {
-	return sampleSet{append(s.x[:len(s.x):len(s.x)], t.x...), append(s.y[:len(s.y):len(s.y)], t.y...)}
+func (s examples) plus(t examples) examples {
+	return examples{append(s.x[:len(s.x):len(s.x)], t.x...), append(s.y[:len(s.y):len(s.y)], t.y...)}
 }
 
-func (l *learner) train(s sampleSet, epochs int, rate float32) {
+func (l *learner) train(s examples, epochs int, rate float32) {
 	const batch, momentum, decay = 32, 0.9, 1e-4
 	rng := rand.New(rand.NewPCG(9, 9))
 	g := make([][]float32, 4)
@@ -147,20 +146,29 @@ func (l *learner) train(s sampleSet, epochs int, rate float32) {
 	}
 }
 
+// outer adds the gradients of one example: gw += d x^T, gb += d.
 func outer(d, x, gw, gb []float32) {
 	for o, v := range d {
 		if v == 0 {
 			continue
 		}
 		row := gw[o*len(x) : (o+1)*len(x)]
-		for i, xi := range x {
-			row[i] += v * xi
+		for i := 0; i < len(x); i += 8 {
+			r, u := (*[8]float32)(row[i:]), (*[8]float32)(x[i:])
+			r[0] += v * u[0]
+			r[1] += v * u[1]
+			r[2] += v * u[2]
+			r[3] += v * u[3]
+			r[4] += v * u[4]
+			r[5] += v * u[5]
+			r[6] += v * u[6]
+			r[7] += v * u[7]
 		}
 		gb[o] += v
 	}
 }
 
-func (l *learner) accuracy(s sampleSet) float64 {
+func (l *learner) accuracy(s examples) float64 {
 	h, p := make([]float32, l.hidden), make([]float32, l.out)
 	right := 0
 	for i, y := range s.y {

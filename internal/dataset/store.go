@@ -96,10 +96,14 @@ func (s Set) idsDigest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Save stores a set. Saving the same again changes nothing. A set that
-// [Validate] would refuse is not stored; the error is then [dg.ErrInvalid].
+// structural is what a set must hold to come back as it was: no rule of balance
+// or leakage, which are for [Validate] at ingest.
+var structural = Rules{MinPerClass: -1, MaxLeak: 1, MaxDoubles: 1}
+
+// Save stores a set. Saving the same again changes nothing. A set whose shape,
+// labels or ids make no sense is not stored; the error is then [dg.ErrInvalid].
 func Save(ctx context.Context, st Store, s Set) (Ref, error) {
-	if err := errors.Join(ValidName(s.Name), Validate(s, Rules{}).Err()); err != nil {
+	if err := errors.Join(ValidName(s.Name), Validate(s, structural).Err()); err != nil {
 		return "", err
 	}
 	info := s.info()

@@ -64,10 +64,22 @@ func TestValidateFindsProblemsAndNamesThem(t *testing.T) {
 					t.Errorf("%q is not in: %v", want, err)
 				}
 			}
-			if _, err := Save(t.Context(), memoryStore{}, s); tt.rules == (Rules{}) && !errors.Is(err, dg.ErrInvalid) {
-				t.Errorf("it was saved all the same: %v", err)
-			}
 		})
+	}
+}
+
+func TestSaveRefusesWhatCouldNotComeBack(t *testing.T) {
+	for name, edit := range map[string]func(*Set){
+		"a label out of range": func(s *Set) { s.Train.Labels[3] = 10 },
+		"an id with a newline": func(s *Set) { s.Train.IDs[2] = "a\nb" },
+		"an id too few":        func(s *Set) { s.Train.IDs = s.Train.IDs[1:] },
+		"no training images":   func(s *Set) { s.Train = Split{} },
+	} {
+		s, st := good(), memoryStore{}
+		edit(&s)
+		if _, err := Save(t.Context(), st, s); !errors.Is(err, dg.ErrInvalid) || len(st) > 0 {
+			t.Errorf("%s: %v, and %d files written; want ErrInvalid and none", name, err, len(st))
+		}
 	}
 }
 
