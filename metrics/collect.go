@@ -97,9 +97,11 @@ func (c collector) outcomes(s Snapshot) {
 	type series struct{ version, stratum, outcome string }
 	totals := map[series]int{}
 	words := map[bool]string{true: "correct", false: "incorrect"}
-	for _, stratum := range dg.Strata {
-		for _, word := range words {
-			totals[series{s.ModelVersion, string(stratum), word}] = 0
+	if s.ModelVersion != "" {
+		for _, stratum := range dg.Strata {
+			for _, word := range words {
+				totals[series{s.ModelVersion, string(stratum), word}] = 0
+			}
 		}
 	}
 	for _, o := range s.Outcomes {

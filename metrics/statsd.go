@@ -82,7 +82,8 @@ func (o StatsDOptions) Validate() error {
 //   - a histogram as the counters NAME_bucket (with le), NAME_sum and
 //     NAME_count; a summary as NAME_sum and NAME_count.
 //
-// Figures that are not finite are left out. In tag values the characters that
+// A gauge that has no figure any more is not sent; the exporter's own ttl lets
+// it go. Figures that are not finite are left out. In tag values the characters that
 // the line format needs for itself become "_". A server that is away, or
 // whose name does not resolve, costs what is sent meanwhile and nothing else;
 // only a wrong option is an error.

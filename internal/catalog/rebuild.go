@@ -53,14 +53,6 @@ func (b *rebuild) each(yield func(ledger.Record) bool) {
 	}
 }
 
-// uncurated is a sample as production shows it: with no decision and no label.
-func uncurated(s dg.Sample) ledger.Record {
-	s.Stratum, s.SamplingFraction, s.LabelSource = "", 0, ""
-	r := ledger.Record{Sample: s, State: ledger.New}
-	r.LabelledAt = r.Interval // neither has come yet
-	return r
-}
-
 func (b *rebuild) production(o objstore.Object, report *BucketReport) error {
 	s, err := dg.ParseSample(o.Key, o.Tags)
 	if err != nil {
@@ -69,7 +61,7 @@ func (b *rebuild) production(o objstore.Object, report *BucketReport) error {
 	b.c.learn(s.Key, s.PredictedClass)
 	r, ok := b.records[s.ID()]
 	if !ok {
-		r = uncurated(s)
+		r = ledger.Unseen(s)
 		report.New++
 	}
 	r.Key, r.InProduction = s.Key, true
@@ -93,7 +85,7 @@ func (b *rebuild) clean(o objstore.Object, report *BucketReport) error {
 	}
 	r, ok := b.records[f.Sample.ID()]
 	if !ok {
-		r = uncurated(f.Sample)
+		r = ledger.Unseen(f.Sample)
 		report.New++
 	} else {
 		report.Changed++
@@ -120,7 +112,7 @@ func (b *rebuild) decided(o objstore.Object, report *BucketReport, state ledger.
 	r, ok := b.records[s.ID()]
 	switch {
 	case !ok:
-		r = uncurated(s)
+		r = ledger.Unseen(s)
 		report.New++
 	case r.State != ledger.New:
 		return nil

@@ -56,7 +56,7 @@ func (l *Ledger) Captured(ctx context.Context, samples ...dg.Sample) error {
 		return nil
 	}
 	return l.tx(ctx, "captured", func(tx *sql.Tx) error {
-		get, err := tx.PrepareContext(ctx, `SELECT `+recordColumns+` FROM samples WHERE id = ?`)
+		get, err := tx.PrepareContext(ctx, selectByID)
 		if err != nil {
 			return err
 		}
@@ -70,13 +70,11 @@ func (l *Ledger) Captured(ctx context.Context, samples ...dg.Sample) error {
 			if err := checkSample(s); err != nil {
 				return err
 			}
-			old, err := scanRecord(get.QueryRowContext(ctx, s.ID()))
-			if errors.Is(err, sql.ErrNoRows) {
-				old, err = Record{State: New}, nil
-				old.Sample = s
-				old.Stratum, old.SamplingFraction, old.LabelSource, old.LabelledAt = "", 0, "", time.Time{}
-			}
-			if err != nil {
+			old, err := found(get.QueryRowContext(ctx, s.ID()), s.ID())
+			switch {
+			case errors.Is(err, dg.ErrNotFound):
+				old = Unseen(s)
+			case err != nil:
 				return err
 			}
 			if next, changed := merged(old, s); changed {
@@ -87,6 +85,13 @@ func (l *Ledger) Captured(ctx context.Context, samples ...dg.Sample) error {
 		}
 		return nil
 	})
+}
+
+// Unseen is the record of a sample that no bucket but the one of s has shown
+// yet: without decision and label, whatever its tags say.
+func Unseen(s dg.Sample) Record {
+	s.Stratum, s.SamplingFraction, s.LabelSource, s.LabelledAt = "", 0, "", time.Time{}
+	return Record{Sample: s, State: New}
 }
 
 // merged is the record after the production bucket has shown s. What a

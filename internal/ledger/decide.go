@@ -32,9 +32,14 @@ func (l *Ledger) Decide(ctx context.Context, ds []Decision) error {
 		return nil
 	}
 	return l.tx(ctx, "decide", func(tx *sql.Tx) error {
+		get, err := tx.PrepareContext(ctx, selectByID)
+		if err != nil {
+			return err
+		}
+		defer get.Close()
 		var next []Record
 		for _, d := range ds {
-			old, err := record(ctx, tx, d.ID)
+			old, err := found(get.QueryRowContext(ctx, d.ID), d.ID)
 			if err != nil {
 				return err
 			}

@@ -57,8 +57,7 @@ func (l *Ledger) foreignLabel(ctx context.Context, tx *sql.Tx, f ForeignLabel) e
 	old, err := record(ctx, tx, f.Sample.ID())
 	switch {
 	case errors.Is(err, dg.ErrNotFound):
-		old = Record{Sample: f.Sample, State: New}
-		old.Stratum, old.SamplingFraction = "", 0
+		old = Unseen(f.Sample)
 	case err != nil:
 		return err
 	case answered:

@@ -74,12 +74,18 @@ func (l *Ledger) query(ctx context.Context, doing, where string, args ...any) ([
 	return collect(ctx, l, doing, scanRows, `SELECT `+recordColumns+` FROM samples WHERE `+where, args...)
 }
 
+const selectByID = `SELECT ` + recordColumns + ` FROM samples WHERE id = ?`
+
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 func record(ctx context.Context, q querier, id string) (Record, error) {
-	r, err := scanRecord(q.QueryRowContext(ctx, `SELECT `+recordColumns+` FROM samples WHERE id = ?`, id))
+	return found(q.QueryRowContext(ctx, selectByID, id), id)
+}
+
+func found(row *sql.Row, id string) (Record, error) {
+	r, err := scanRecord(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Record{}, fmt.Errorf("sample %q: %w", id, dg.ErrNotFound)
 	}
