@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"driftgate"
 )
 
 // Config is the whole configuration. Every leaf is a key of the file (its path
@@ -21,11 +23,12 @@ import (
 // case, dots as underscores), and where the command line has one, a flag.
 // Ratios run 0 to 1.
 type Config struct {
-	Dir   string `key:"dir" doc:"folder that holds all embedded state: objects, ledger, spool, credentials"`
-	Model string `key:"model" doc:"name of the model in metrics, triggers and the champion record"`
-	HTTP  HTTP   `key:"http"`
-	Log   Log    `key:"log"`
-	S3    S3     `key:"s3"`
+	Dir     string `key:"dir" doc:"folder that holds all embedded state: objects, ledger, spool, credentials"`
+	Model   string `key:"model" doc:"name of the model in metrics, triggers and the champion record"`
+	Classes string `key:"classes" doc:"class list while no model serves: food-11, fashion-mnist, or labels separated by commas"`
+	HTTP    HTTP   `key:"http"`
+	Log     Log    `key:"log"`
+	S3      S3     `key:"s3"`
 
 	Serving   Serving   `key:"serving"`
 	Curate    Curate    `key:"curate"`
@@ -193,6 +196,10 @@ func (c Config) check() []fault {
 
 	want(c.Dir != "", "dir", "empty: want a folder")
 	want(modelName(c.Model), "model", "%q: want 1 to 63 lower-case letters, digits, - or _", c.Model)
+	if list := c.ClassList(); list != nil {
+		err := list.Validate()
+		want(err == nil, "classes", "%q: %v", c.Classes, err)
+	}
 	_, _, err := net.SplitHostPort(c.HTTP.Listen)
 	want(err == nil, "http.listen", "%q: want host:port, such as 127.0.0.1:8080", c.HTTP.Listen)
 	want(c.HTTP.Token == "" || len(c.HTTP.Token) >= 16, "http.token", "too short: want at least 16 characters")
@@ -249,6 +256,23 @@ func (c Config) check() []fault {
 	positive(c.Gate.Window, "gate.window")
 	want(c.Gate.Wait >= 0, "gate.wait", "%s: want 0s or more", c.Gate.Wait)
 	return out
+}
+
+// ClassList is the configured class list; nil when none is.
+func (c Config) ClassList() driftgate.Classes {
+	switch c.Classes {
+	case "":
+		return nil
+	case "food-11":
+		return driftgate.Food11
+	case "fashion-mnist":
+		return driftgate.FashionMNIST
+	}
+	var list driftgate.Classes
+	for label := range strings.SplitSeq(c.Classes, ",") {
+		list = append(list, strings.TrimSpace(label))
+	}
+	return list
 }
 
 func modelName(s string) bool {

@@ -85,7 +85,7 @@ func (p *people) label(ctx context.Context, t *testing.T) {
 			class, ok := p.truth[task.ID]
 			p.mu.Unlock()
 			if ok {
-				p.g.call(t, "POST", "/api/v1/labels", map[string]string{"id": task.ID, "label": driftgate.FashionMNIST[class], "annotator": "e2e"}, nil)
+				p.g.call(t, "POST", "/api/v1/labels?annotator=e2e", map[string]string{"id": task.ID, "label": driftgate.FashionMNIST[class]}, nil)
 			}
 		}
 		select {

@@ -1,0 +1,368 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"driftgate"
+	"driftgate/internal/app"
+	"driftgate/internal/ledger"
+	"driftgate/trainer"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+)
+
+func newTrain(g *global) *cobra.Command {
+	var dataset string
+	var promote bool
+	c := &cobra.Command{
+		Use:   "train",
+		Short: "train a model on a stored dataset",
+		Long:  "Trains on a stored dataset, in a process of its own, and stores the artifact.\nWith --promote it becomes the champion at once, which is how a first one comes to be.",
+		Example: `  driftgate train --dataset synthetic --promote
+  driftgate train --dataset fashion-mnist --set train.epochs=8`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				var started struct {
+					Run string `json:"run"`
+				}
+				if err := c.Post(cmd.Context(), "/api/v1/train", map[string]any{"dataset": dataset, "promote": promote}, &started); err != nil {
+					return err
+				}
+				return g.followRun(cmd, c, started.Run)
+			})
+		},
+	}
+	c.Flags().StringVar(&dataset, "dataset", "", "name or reference of a stored dataset (driftgate ingest)")
+	c.Flags().BoolVar(&promote, "promote", false, "make it the champion without comparing")
+	_ = c.MarkFlagRequired("dataset")
+	return c
+}
+
+// followRun shows a run's progress until it ends.
+func (g *global) followRun(cmd *cobra.Command, c *app.Client, id string) error {
+	live := isatty.IsTerminal(os.Stderr.Fd())
+	last := ""
+	for {
+		var run ledger.Run
+		if err := c.Get(cmd.Context(), "/api/v1/runs/"+url.PathEscape(id), &run); err != nil {
+			return err
+		}
+		var p trainer.Progress
+		if len(run.Progress) > 0 && json.Unmarshal(run.Progress, &p) == nil && p.Line() != last {
+			last = p.Line()
+			if live {
+				fmt.Fprintf(os.Stderr, "\r%s\x1b[K", last)
+			} else {
+				fmt.Fprintln(os.Stderr, last)
+			}
+		}
+		if ended(run.State) {
+			if live && last != "" {
+				fmt.Fprintln(os.Stderr)
+			}
+			return g.showRun(cmd, run)
+		}
+		select {
+		case <-cmd.Context().Done():
+			return cmd.Context().Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func ended(state string) bool { return state == "done" || state == "failed" || state == "cancelled" }
+
+func (g *global) showRun(cmd *cobra.Command, run ledger.Run) error {
+	err := g.show(cmd, run, func(w io.Writer) {
+		fmt.Fprintf(w, "%s  %s  %s %s\n", run.ID, run.Pipeline, run.State, run.Verdict)
+		if len(run.Result) > 0 {
+			printFields(w, run.Result)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	switch run.State {
+	case "failed":
+		return fmt.Errorf("run %s failed: %s", run.ID, run.Error)
+	case "cancelled":
+		return fmt.Errorf("run %s was cancelled", run.ID)
+	}
+	return nil
+}
+
+func newRuns(g *global) *cobra.Command {
+	c := &cobra.Command{Use: "runs", Short: "pipeline runs: list, show, start, cancel, backfill"}
+	c.AddCommand(newRunsList(g), newRunsShow(g), newRunsStart(g), newRunsCancel(g), newRunsBackfill(g))
+	return c
+}
+
+func newRunsList(g *global) *cobra.Command {
+	var pipeline string
+	var limit int
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   "the latest runs",
+		Example: "  driftgate runs list --pipeline retrain",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				var out struct {
+					Runs []ledger.Run `json:"runs"`
+				}
+				if err := c.Get(cmd.Context(), fmt.Sprintf("/api/v1/runs?pipeline=%s&limit=%d", url.QueryEscape(pipeline), limit), &out); err != nil {
+					return err
+				}
+				return g.show(cmd, out, func(w io.Writer) {
+					t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+					for _, r := range out.Runs {
+						fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.RequestedAt.UTC().Format(time.DateTime), r.ID, r.State, r.Verdict, r.Error)
+					}
+					t.Flush()
+				})
+			})
+		},
+	}
+	c.Flags().StringVar(&pipeline, "pipeline", "", "only this pipeline: retrain, train, curate, collect, reconcile")
+	c.Flags().IntVar(&limit, "limit", 20, "how many")
+	return c
+}
+
+func newRunsShow(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:     "show ID",
+		Short:   "one run with its result",
+		Example: "  driftgate runs show retrain-classifier-1f2e3d",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				var run ledger.Run
+				if err := c.Get(cmd.Context(), "/api/v1/runs/"+url.PathEscape(args[0]), &run); err != nil {
+					return err
+				}
+				return g.showRun(cmd, run)
+			})
+		},
+	}
+}
+
+func newRunsStart(g *global) *cobra.Command {
+	var reason string
+	var wait bool
+	c := &cobra.Command{
+		Use:     "start",
+		Short:   "ask for a retraining; exit code 3 when one is under way",
+		Example: `  driftgate runs start --reason "new supplier" --wait`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				var out struct {
+					Run      string `json:"run"`
+					Decision string `json:"decision"`
+					Note     string `json:"note"`
+				}
+				if err := c.Post(cmd.Context(), "/api/v1/runs", map[string]string{"reason": reason}, &out); err != nil {
+					return err
+				}
+				if out.Decision != string(driftgate.Accepted) {
+					return fmt.Errorf("%s: %s: %w", out.Decision, out.Note, driftgate.ErrRefused)
+				}
+				if wait {
+					return g.followRun(cmd, c, out.Run)
+				}
+				return g.show(cmd, out, func(w io.Writer) { fmt.Fprintln(w, out.Run) })
+			})
+		},
+	}
+	c.Flags().StringVar(&reason, "reason", "asked for by hand", "why, for the record")
+	c.Flags().BoolVar(&wait, "wait", false, "show the progress until it ends")
+	return c
+}
+
+func newRunsCancel(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:     "cancel ID",
+		Short:   "end a run; its checkpoint stays",
+		Example: "  driftgate runs cancel retrain-classifier-1f2e3d",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				return c.Post(cmd.Context(), "/api/v1/runs/"+url.PathEscape(args[0])+"/cancel", nil, nil)
+			})
+		},
+	}
+}
+
+func newRunsBackfill(g *global) *cobra.Command {
+	var interval string
+	c := &cobra.Command{
+		Use:     "backfill PIPELINE",
+		Short:   "run a pipeline for every interval of a span: exactly (end-start)/step runs",
+		Example: "  driftgate runs backfill curate --interval 2026-11-20T00:00:00Z/2026-11-21T00:00:00Z",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			iv, err := driftgate.ParseInterval(interval)
+			if err != nil {
+				return err
+			}
+			return g.report(cmd, "/api/v1/runs/backfill", map[string]any{"pipeline": args[0], "start": iv.Start, "end": iv.End})
+		},
+	}
+	c.Flags().StringVar(&interval, "interval", "", "START/END, RFC 3339, on multiples of the pipeline's step")
+	_ = c.MarkFlagRequired("interval")
+	return c
+}
+
+func newCheck(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:     "check",
+		Short:   "verify a deployment from inside: buckets, rights, champion, token",
+		Example: "  driftgate check --config driftgate.yml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				var out struct {
+					OK     bool `json:"ok"`
+					Checks []struct {
+						Name   string `json:"name"`
+						OK     bool   `json:"ok"`
+						Detail string `json:"detail"`
+					} `json:"checks"`
+				}
+				if err := c.Get(cmd.Context(), "/api/v1/check", &out); err != nil {
+					return err
+				}
+				err := g.show(cmd, out, func(w io.Writer) {
+					for _, k := range out.Checks {
+						mark := "ok  "
+						if !k.OK {
+							mark = "FAIL"
+						}
+						fmt.Fprintf(w, "%s  %-22s %s\n", mark, k.Name, k.Detail)
+					}
+				})
+				if err == nil && !out.OK {
+					err = fmt.Errorf("not everything is in order")
+				}
+				return err
+			})
+		},
+	}
+}
+
+func newPredict(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:     "predict PATH...",
+		Short:   "classify image files through the gateway; each is captured as any upload",
+		Example: "  driftgate predict shoe.jpg bag.png",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				for _, path := range args {
+					if err := g.predict(cmd, c, path); err != nil {
+						return fmt.Errorf("%s: %w", path, err)
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (g *global) predict(cmd *cobra.Command, c *app.Client, path string) error {
+	image, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	in := map[string]string{"image": base64.StdEncoding.EncodeToString(image)}
+	var out json.RawMessage
+	err = waitForModel(cmd.Context(), func() error { return c.Post(cmd.Context(), "/predict", in, &out) })
+	if err != nil {
+		return err
+	}
+	var p struct {
+		Prediction  string  `json:"prediction"`
+		Probability float64 `json:"probability"`
+		Key         string  `json:"key"`
+	}
+	if err := json.Unmarshal(out, &p); err != nil {
+		return err
+	}
+	return g.show(cmd, out, func(w io.Writer) {
+		fmt.Fprintf(w, "%s  %s  %.1f%%  %s\n", path, p.Prediction, 100*p.Probability, p.Key)
+	})
+}
+
+// waitForModel gives a gateway that has just started the moment it needs to
+// load its champion.
+func waitForModel(ctx context.Context, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return app.Retry(ctx, 200*time.Millisecond, f)
+}
+
+// modelList is GET /api/v1/models.
+type modelList struct {
+	Models  []json.RawMessage    `json:"models"`
+	History []driftgate.Champion `json:"history"`
+}
+
+func (m modelList) print(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "version\trole\tsaved\ttest accuracy\tdataset")
+	for _, raw := range m.Models {
+		var e struct {
+			Ref      driftgate.ModelRef `json:"ref"`
+			Role     string             `json:"role"`
+			SavedAt  time.Time          `json:"saved_at"`
+			Manifest struct {
+				Dataset string             `json:"dataset"`
+				Metrics map[string]float64 `json:"metrics"`
+			} `json:"manifest"`
+		}
+		if json.Unmarshal(raw, &e) == nil {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%.3f\t%s\n", e.Ref.Short(), e.Role, e.SavedAt.UTC().Format(time.DateTime), e.Manifest.Metrics["test_accuracy"], e.Manifest.Dataset)
+		}
+	}
+	fmt.Fprintln(t, "\ngeneration\tversion\tsince\treason")
+	for _, h := range m.History {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\n", h.Generation, h.Version.Short(), h.PromotedAt.UTC().Format(time.DateTime), h.Reason)
+	}
+	t.Flush()
+}
+
+// keyOrder lists the keys of a JSON object as they stand.
+func keyOrder(raw json.RawMessage) []string {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil
+	}
+	var keys []string
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return keys
+		}
+		key, ok := t.(string)
+		if !ok {
+			return keys
+		}
+		keys = append(keys, key)
+		var skip json.RawMessage
+		if dec.Decode(&skip) != nil {
+			return keys
+		}
+	}
+	return keys
+}

@@ -1,0 +1,249 @@
+// Package app wires driftgate: it opens the folder or the servers that the
+// configuration names, connects every part with the ones below it, starts
+// their loops, and ends them in order.
+//
+// [New] opens and listens, [App.Run] works until its context ends: then HTTP
+// drains first, the spool after it, runs are left to resume, and what was
+// opened last is closed first.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"driftgate"
+	"driftgate/evaluator"
+	"driftgate/internal/catalog"
+	"driftgate/internal/config"
+	"driftgate/internal/engine"
+	"driftgate/internal/labelling"
+	"driftgate/internal/ledger"
+	"driftgate/internal/objstore"
+	"driftgate/internal/objstore/embedded"
+	"driftgate/internal/pipeline"
+	"driftgate/internal/registry"
+	"driftgate/internal/serving"
+	"driftgate/internal/trigger"
+	"driftgate/internal/web"
+	"driftgate/metrics"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Options of one process.
+type Options struct {
+	Config  config.Config
+	Now     func() time.Time // event time: tags, windows, intervals; default time.Now
+	Logger  *slog.Logger
+	Version string // of this binary
+	Exe     string // this binary, for the training child; default os.Executable
+	Quiet   bool   // no schedules: a gateway that serves one command
+}
+
+// App is a wired gateway.
+type App struct {
+	Options
+	log      *slog.Logger
+	lock     *Lock
+	token    string
+	fresh    bool
+	listener net.Listener
+	server   *http.Server
+	closers  []func() error
+
+	metricsRegistry *prometheus.Registry
+	embedded        *embedded.Server
+	storeOptions    objstore.Options
+	store           *objstore.Store
+	buckets         objstore.Buckets
+	ledger          *ledger.Ledger
+	registry        *registry.Registry
+	serving         *serving.Service
+	labelling       *labelling.Service
+	metrics         *metrics.Metrics
+	catalog         *catalog.Catalog
+	evaluator       *evaluator.Evaluator
+	inbox           *inbox
+	pipelines       *pipeline.Pipelines
+	scheduler       *pipeline.Scheduler
+	engine          *engine.Engine
+}
+
+// New opens everything and listens; Run must follow, or Close.
+func New(ctx context.Context, o Options) (_ *App, err error) {
+	if err := o.Config.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", driftgate.ErrInvalid, err)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Exe == "" {
+		if o.Exe, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("app: find this binary: %w", err)
+		}
+	}
+	// The embedded store changes the working directory.
+	if o.Config.Dir, err = filepath.Abs(o.Config.Dir); err != nil {
+		return nil, fmt.Errorf("app: %w", err)
+	}
+	a := &App{Options: o, log: o.Logger.With("component", "app"), metricsRegistry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	for _, open := range []func(context.Context) error{a.own, a.openStore, a.openLedger, a.openServices, a.openEngine, a.listen} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// onClose keeps what must be closed, last in first out.
+func (a *App) onClose(f func() error) { a.closers = append(a.closers, f) }
+
+// Close ends what New opened.
+func (a *App) Close() error {
+	var errs []error
+	for len(a.closers) > 0 {
+		last := len(a.closers) - 1
+		errs = append(errs, a.closers[last]())
+		a.closers = a.closers[:last]
+	}
+	return errors.Join(errs...)
+}
+
+// Address is where the gateway listens, http://host:port.
+func (a *App) Address() string { return "http://" + a.listener.Addr().String() }
+
+// Token opens everything that is not open to all.
+func (a *App) Token() string { return a.token }
+
+// FreshToken reports whether the token was made by this start.
+func (a *App) FreshToken() bool { return a.fresh }
+
+// own takes the folder and its token.
+func (a *App) own(context.Context) (err error) {
+	if a.lock, err = AcquireLock(a.Config.Dir); err != nil {
+		return err
+	}
+	a.onClose(a.lock.Release)
+	if a.token = a.Config.HTTP.Token; a.token == "" {
+		a.token, a.fresh, err = loadToken(a.Config.Dir)
+	}
+	return err
+}
+
+// openStore reaches the S3 server, or starts the embedded one.
+func (a *App) openStore(ctx context.Context) error {
+	c := a.Config.S3
+	a.storeOptions = objstore.Options{Endpoint: c.Endpoint, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Region: c.Region, PublicEndpoint: c.PublicEndpoint}
+	if c.Endpoint == "" {
+		server, err := embedded.Start(ctx, embedded.Options{Dir: filepath.Join(a.Config.Dir, "objects"), Logger: a.Logger})
+		if err != nil {
+			return err
+		}
+		a.embedded = server
+		a.onClose(server.Close)
+		a.storeOptions.Endpoint = server.Endpoint()
+		a.storeOptions.AccessKey, a.storeOptions.SecretKey = server.Credentials()
+	}
+	store, err := objstore.Open(a.storeOptions)
+	if err != nil {
+		return err
+	}
+	a.store, a.buckets = store, objstore.DefaultBuckets(c.BucketPrefix)
+	a.onClose(func() error { a.store.Close(); return nil })
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if err := a.store.EnsureBuckets(ctx, a.buckets.All()...); err != nil {
+		return fmt.Errorf("app: object store at %s: %w", a.storeOptions.Endpoint, err)
+	}
+	return nil
+}
+
+func (a *App) openLedger(ctx context.Context) (err error) {
+	a.ledger, err = ledger.Open(ctx, filepath.Join(a.Config.Dir, "ledger.db"), ledger.WithThreshold(a.Config.Curate.Threshold))
+	if err != nil {
+		return err
+	}
+	a.onClose(a.ledger.Close)
+	return nil
+}
+
+// openServices builds floor 3 on store and ledger.
+func (a *App) openServices(context.Context) (err error) {
+	a.metricsRegistry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	buildInfo(a.metricsRegistry, a.Version)
+	a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger})
+	if a.serving, err = serving.New(a.servingOptions(), a.store, a.ledger, a.buckets); err != nil {
+		return err
+	}
+	a.labelling = labelling.New(a.labellingOptions(), a.store, a.ledger, a.buckets)
+	a.metrics = metrics.New(a.metricsOptions(), a.ledger)
+	a.metricsRegistry.MustRegister(a.metrics)
+	a.catalog = catalog.New(a.store, a.ledger, a.buckets, a.catalogOptions())
+	a.evaluator = evaluator.New(a.store, a.ledger, a.buckets, a.evaluatorOptions())
+	a.inbox = &inbox{Inbox: trigger.New(a.ledger, a.triggerOptions()), wake: func() { a.scheduler.Wake() }}
+	return nil
+}
+
+func (a *App) openEngine(ctx context.Context) (err error) {
+	if a.pipelines, err = a.newPipelines(); err != nil {
+		return err
+	}
+	a.engine, err = engine.Open(ctx, a.engineOptions(), a.pipelines.Funcs(), a.pipelines.Steps(), a.ledger)
+	if err != nil {
+		return err
+	}
+	a.onClose(func() error { return a.engine.Close(drainTimeout) })
+	a.scheduler, err = a.newScheduler()
+	return err
+}
+
+// listen binds the address, so that it is known before Run.
+func (a *App) listen(context.Context) error {
+	handler, err := web.New(a.webDeps(), a.webOptions())
+	if err != nil {
+		return err
+	}
+	if a.listener, err = net.Listen("tcp", a.Config.HTTP.Listen); err != nil {
+		return fmt.Errorf("app: listen on %s: %w", a.Config.HTTP.Listen, err)
+	}
+	a.onClose(func() error {
+		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	a.server = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       2 * time.Minute, // an upload over a slow line
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.Logger.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+func buildInfo(reg prometheus.Registerer, version string) {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "driftgate_build_info",
+		Help: "1, labelled with the version of this binary.",
+	}, []string{"version"})
+	g.WithLabelValues(version).Set(1)
+	reg.MustRegister(g)
+}

@@ -1,0 +1,144 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"time"
+
+	"driftgate"
+	"driftgate/internal/estimate"
+	"driftgate/internal/network"
+	"driftgate/metrics"
+
+	"github.com/oklog/run"
+)
+
+// Bounds of the way down.
+const (
+	drainTimeout = 10 * time.Second // for requests under way, for the spool, and for runs
+)
+
+// Run serves until ctx ends or a part fails, then drains and closes.
+func (a *App) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, a.Close()) }()
+	if err := writeRunFile(a.Config.Dir, RunFile{PID: os.Getpid(), Address: a.Address(), Token: a.token}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, removeRunFile(a.Config.Dir)) }()
+
+	// The loops outlive ctx until HTTP has drained.
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	var g run.Group
+	g.Add(run.ContextHandler(ctx))
+	g.Add(a.serve, a.drain)
+	for _, loop := range a.loops() {
+		g.Add(func() error { return ignoreCancel(loop(work)) }, func(error) { stopWork() })
+	}
+	err = g.Run()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, a.drainSpool(ctx))
+}
+
+func ignoreCancel(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *App) serve() error {
+	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// drain ends HTTP: requests under way finish, new ones are refused.
+func (a *App) drain(error) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := a.server.Shutdown(ctx); err != nil {
+		a.log.Warn("requests cut off", "error", err)
+		_ = a.server.Close() // after Shutdown gave up there is nothing gentler
+	}
+}
+
+// drainSpool uploads what still waits, within a bound; what is left stays on
+// the spool for the next start.
+func (a *App) drainSpool(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := a.serving.Drain(ctx); err != nil {
+		items, bytes := a.serving.Spooled()
+		a.log.Warn("predictions stay on the spool until the next start", "items", items, "bytes", bytes, "error", err)
+	}
+	return nil
+}
+
+// loops are what works beside HTTP.
+func (a *App) loops() []func(context.Context) error {
+	all := []func(context.Context) error{a.serving.Run, a.follow, a.watch, a.scheduler.Run}
+	if a.Config.StatsD.Address != "" && !a.Quiet {
+		all = append(all, a.statsd)
+	}
+	return all
+}
+
+// follow swaps in what the champion record names.
+func (a *App) follow(ctx context.Context) error {
+	return a.registry.Follow(ctx, a.Config.Serving.Follow, func(c *network.Classifier, champion driftgate.Champion) {
+		a.serving.Swap(c, champion.Version)
+		m := c.Manifest()
+		a.metrics.SetChampion(champion, m.ReferenceClassMix, m.Classes)
+	})
+}
+
+// watch keeps the snapshot fresh and moves the alarm.
+func (a *App) watch(ctx context.Context) error {
+	tick := time.NewTicker(a.Config.Metrics.Refresh)
+	defer tick.Stop()
+	for {
+		if err := a.look(ctx); err != nil && ctx.Err() == nil {
+			a.log.Error("figures not refreshed", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *App) look(ctx context.Context) error {
+	events, err := a.metrics.Advance(ctx)
+	for _, e := range events {
+		if err := a.raise(ctx, e); err != nil {
+			return err
+		}
+	}
+	_, refreshErr := a.metrics.Refresh(ctx)
+	return errors.Join(err, refreshErr)
+}
+
+// raise turns a step of the alarm into a trigger. The alarm hands its last step
+// out again after a restart, and the inbox knows it by its key.
+func (a *App) raise(ctx context.Context, e metrics.AlarmEvent) error {
+	if e.State != estimate.Firing && e.State != estimate.Resolved {
+		return nil
+	}
+	_, err := a.inbox.Submit(ctx, driftgate.Trigger{
+		Source:    driftgate.FromAlarm,
+		Model:     a.Config.Model,
+		Reason:    alarmReason(e),
+		DedupeKey: alarmKey(e),
+		At:        a.Now(),
+		Since:     e.Since,
+		Resolved:  e.State == estimate.Resolved,
+	})
+	return err
+}

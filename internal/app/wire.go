@@ -1,0 +1,162 @@
+package app
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"driftgate"
+	"driftgate/evaluator"
+	"driftgate/internal/catalog"
+	"driftgate/internal/dataset"
+	"driftgate/internal/labelling"
+	"driftgate/internal/serving"
+	"driftgate/internal/trigger"
+	"driftgate/internal/web"
+	"driftgate/metrics"
+	"driftgate/trainer"
+)
+
+// The options of each part, from the configuration: one func a part, nothing
+// decided here.
+
+func (a *App) limits() dataset.Limits {
+	l := dataset.DefaultLimits
+	l.MaxBytes, l.MaxPixels = a.Config.Serving.MaxImageBytes, a.Config.Serving.MaxPixels
+	return l
+}
+
+func (a *App) servingOptions() serving.Options {
+	return serving.Options{
+		Dir:        filepath.Join(a.Config.Dir, "spool"),
+		Limits:     a.limits(),
+		SpoolItems: a.Config.Serving.SpoolItems,
+		SpoolBytes: a.Config.Serving.SpoolBytes,
+		Now:        a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
+	}
+}
+
+func (a *App) labellingOptions() labelling.Options {
+	c := a.Config.Curate
+	caps := map[driftgate.Stratum]int{driftgate.Random: c.Random}
+	if c.MaxLow > 0 {
+		caps[driftgate.LowConfidence] = c.MaxLow
+	}
+	return labelling.Options{
+		Threshold:  c.Threshold,
+		Caps:       caps,
+		UndoWindow: a.Config.Collect.Undo,
+		Seed:       a.Config.Train.Seed,
+		Classes:    a.classes,
+		Now:        a.Now, Logger: a.Logger,
+	}
+}
+
+// classes is the class list: the champion's, or the configured one while
+// nothing serves.
+func (a *App) classes() driftgate.Classes {
+	if c := a.serving.Classes(); len(c) > 0 {
+		return c
+	}
+	return a.Config.ClassList()
+}
+
+func (a *App) metricsOptions() metrics.Options {
+	c := a.Config
+	grace := c.Alarm.LabelGrace
+	if grace == 0 {
+		grace = -1 // the default would be taken for 0
+	}
+	return metrics.Options{
+		Model:     c.Model,
+		Windows:   c.Metrics.Windows,
+		MinLabels: c.Metrics.MinLabels,
+		Stride:    c.Metrics.Stride,
+		Alarm: metrics.AlarmOptions{
+			ThresholdYears:  c.Alarm.Years,
+			Tolerance:       c.Alarm.Tolerance,
+			ReferenceLabels: c.Alarm.ReferenceLabels,
+			SlotLength:      c.Alarm.Slot,
+			LabelGrace:      grace,
+			Hold:            c.Alarm.Hold,
+			ResolveHold:     c.Alarm.ResolveHold,
+		},
+		Now: a.Now, Logger: a.Logger,
+	}
+}
+
+func (a *App) catalogOptions() catalog.Options {
+	return catalog.Options{Classes: a.classes, Step: a.Config.Curate.Every, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry}
+}
+
+func (a *App) evaluatorOptions() evaluator.Options {
+	return evaluator.Options{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin, Limits: a.limits()}
+}
+
+func (a *App) triggerOptions() trigger.Options {
+	return trigger.Options{
+		CoolDown:     a.Config.Trigger.CoolDown,
+		BudgetPerDay: a.Config.Trigger.BudgetPerDay,
+		Models:       map[string]bool{a.Config.Model: true},
+		Now:          a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
+	}
+}
+
+func (a *App) trainerOptions() trainer.Options {
+	c := a.Config.Train
+	o := trainer.DefaultOptions()
+	o.Hidden, o.Epochs, o.Batch, o.LearningRate = c.Hidden, c.Epochs, c.Batch, c.LearningRate
+	o.Patience, o.Seed = c.Patience, c.Seed
+	o.HumanWeight, o.ProxyWeight, o.MinProxyConfidence = c.HumanWeight, c.ProxyWeight, c.MinProxyConfidence
+	o.Replay, o.Holdout = c.Replay, c.Holdout
+	return o
+}
+
+func (a *App) webOptions() web.Options {
+	rate := a.Config.HTTP.RatePerIP
+	burst := int(4 * rate)
+	if rate == 0 {
+		rate = -1 // no limit
+	}
+	return web.Options{
+		Model: a.Config.Model, Token: a.token, Version: a.Version,
+		OpenTriggers: a.Config.HTTP.OpenTriggers, OpenMetrics: a.Config.HTTP.OpenMetrics,
+		MaxUploadBytes: a.Config.Serving.MaxImageBytes,
+		RatePerSecond:  rate, RateBurst: burst,
+		Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
+	}
+}
+
+func (a *App) webDeps() web.Deps {
+	return web.Deps{
+		Serving: a.serving, Labelling: a.labelling, Models: a.registry, Accuracy: a.metrics,
+		Ledger: a.ledger, Inbox: a.inbox, Pipelines: runs{a},
+		Compare:  a.compare,
+		Ingest:   a.ingest,
+		Rebuild:  func(ctx context.Context) (any, error) { return a.catalog.Rebuild(ctx) },
+		Check:    a.check,
+		Gatherer: a.metricsRegistry,
+	}
+}
+
+func (a *App) statsd(ctx context.Context) error {
+	c := a.Config.StatsD
+	return metrics.RunStatsD(ctx, a.metricsRegistry, metrics.StatsDOptions{
+		Address: c.Address, Prefix: c.Prefix, Tags: c.Style, Every: c.Every, Logger: a.Logger,
+	})
+}
+
+// compare judges two versions on the labels of the gate's window.
+func (a *App) compare(ctx context.Context, champion, challenger driftgate.ModelRef) (driftgate.Comparison, error) {
+	first, err := a.registry.Load(ctx, champion)
+	if err != nil {
+		return driftgate.Comparison{}, err
+	}
+	second, err := a.registry.Load(ctx, challenger)
+	if err != nil {
+		return driftgate.Comparison{}, err
+	}
+	now := a.Now().UTC()
+	iv := driftgate.Interval{Start: now.Add(-a.Config.Gate.Window), End: now.Add(time.Second)}
+	return a.evaluator.Compare(ctx, champion, challenger, first, second, iv)
+}
