@@ -2,8 +2,8 @@
 // that package embedded runs in this process.
 //
 // An object and its tags are written in one request, so no reader ever sees
-// one without the other. Writes to one key are serialised within the process:
-// two tag edits never lose each other. Conditional puts are sent once and never
+// one without the other. Writes to one key through one [Store], of which a
+// process needs no more, take turns: two tag edits never lose each other. Conditional puts are sent once and never
 // blindly repeated; when the reply is lost, the object is read back and
 // compared, for a lost reply would otherwise look like a conflict.
 //
@@ -73,7 +73,8 @@ func parseEndpoint(name, s string) (*url.URL, error) {
 	return u, nil
 }
 
-// Store is a client of one S3 server. It is safe for concurrent use.
+// Store is a client of one S3 server. It is safe for concurrent use; a process
+// shares one, since only its users take turns on a key.
 type Store struct {
 	repeat minio.Core // for requests that may be repeated
 	once   minio.Core // for those that may not: conditional puts

@@ -34,7 +34,7 @@ func (s *Store) tags(ctx context.Context, bucket, key string) (map[string]string
 }
 
 // UpdateTags reads an object's tags, lets edit change the map, and writes it
-// back unless nothing has changed. No write to the same key by this process
+// back unless nothing has changed. No write to the same key through this store
 // comes in between; S3 has no means against other processes. edit must not
 // call the store for the same key. Its error ends the update and is returned.
 func (s *Store) UpdateTags(ctx context.Context, bucket, key string, edit func(tags map[string]string) error) error {
