@@ -3,9 +3,10 @@
 //
 // An object and its tags are written in one request, so no reader ever sees
 // one without the other. Writes to one key through one [Store], of which a
-// process needs no more, take turns: two tag edits never lose each other. Conditional puts are sent once and never
-// blindly repeated; when the reply is lost, the object is read back and
-// compared, for a lost reply would otherwise look like a conflict.
+// process needs no more, take turns: two tag edits never lose each other.
+// Conditional puts are sent once and never blindly repeated; when the reply is
+// lost, the object is read back and compared, for a lost reply would otherwise
+// look like a conflict.
 //
 // Keys and tags that some server would refuse, drop or mangle are refused here,
 // before anything is sent, as [driftgate.ErrInvalid]. Other kinds of error are
