@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,91 +16,6 @@ import (
 	"driftgate/internal/estimate"
 	"driftgate/internal/ledger"
 )
-
-var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-const (
-	refA = dg.ModelRef("sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
-	refB = dg.ModelRef("sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")
-)
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// world is a ledger, metrics over it, and a clock.
-type world struct {
-	t       testing.TB
-	ledger  *ledger.Ledger
-	metrics *Metrics
-	now     time.Time
-	n       int
-}
-
-func newWorld(t testing.TB, o Options) *world {
-	t.Helper()
-	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
-	must(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	w := &world{t: t, ledger: l, now: noon}
-	o.Model, o.Now = "garments", func() time.Time { return w.now }
-	w.metrics = New(o, l)
-	return w
-}
-
-// batch is predictions of one stratum and curate interval.
-type batch struct {
-	version  dg.ModelRef
-	stratum  dg.Stratum
-	at       time.Time // of the predictions
-	interval time.Time
-	n, m, k  int // predictions, picked and labelled, right
-	picked   int // more than m: picked, not labelled
-}
-
-// fill enters batches as capture, curate and collect would.
-func (w *world) fill(bs ...batch) {
-	w.t.Helper()
-	ctx := w.t.Context()
-	for _, b := range bs {
-		ss, ds := make([]dg.Sample, b.n), make([]ledger.Decision, b.n)
-		for i := range ss {
-			w.n++
-			ss[i] = dg.Sample{Key: fmt.Sprintf("class_03/%06d.png", w.n), PredictedClass: "Dress", Confidence: .9, Timestamp: b.at, ModelVersion: b.version.Short()}
-			picked := i < max(b.m, b.picked)
-			ds[i] = ledger.Decision{ID: ss[i].ID(), Stratum: b.stratum, SamplingFraction: math.Max(1e-9, float64(max(b.m, b.picked))/float64(b.n)), Interval: b.interval, Selected: picked}
-		}
-		must(w.t, w.ledger.Captured(ctx, ss...))
-		must(w.t, w.ledger.Decide(ctx, ds))
-		labels := make([]ledger.ForeignLabel, b.m)
-		for i := range labels {
-			labels[i] = ledger.ForeignLabel{Sample: ss[i], Label: "Dress"}
-			labels[i].Sample.LabelledAt = b.at.Add(10 * time.Minute)
-			if i >= b.k {
-				labels[i].Label = "Coat"
-			}
-		}
-		must(w.t, w.ledger.SetForeignLabels(ctx, labels...))
-	}
-}
-
-func worked(version dg.ModelRef) []batch {
-	at := noon.Add(-time.Hour)
-	return []batch{
-		{version: version, stratum: dg.Random, at: at, interval: at, n: 9000, m: 300, k: 279},
-		{version: version, stratum: dg.LowConfidence, at: at, interval: at, n: 800, m: 200, k: 120},
-		{version: version, stratum: dg.Flagged, at: at, interval: at, n: 200, m: 100, k: 30},
-	}
-}
-
-func champion(ref dg.ModelRef, at time.Time) dg.Champion {
-	return dg.Champion{Model: "garments", Version: ref, Generation: 1, PromotedAt: at}
-}
-
-func near(x, y, tolerance float64) bool { return math.Abs(x-y) <= tolerance }
 
 // The worked example of docs/statistics.md, through a ledger filled to it, in
 // every place where it can be read.

@@ -142,7 +142,7 @@ func (s *sink) round(g prometheus.Gatherer) {
 }
 
 func (s *sink) dial() error {
-	format := statsd.TagFormat(statsd.InfixComma)
+	format := statsd.InfixComma
 	if s.o.Tags == DogStatsDTags {
 		format = statsd.SuffixOctothorpe
 	}

@@ -205,7 +205,10 @@ func sumNewest(cells []ledger.GridTally) (version string, out []ledger.Tally) {
 }
 
 func ceilDuration(d, step time.Duration) time.Duration {
-	return max(1, (d+step-1)/step) * step
+	if rest := d % step; rest != 0 {
+		d += step - rest
+	}
+	return max(d, step)
 }
 
 func gcd(a, b time.Duration) time.Duration {

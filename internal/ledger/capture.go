@@ -60,12 +60,12 @@ func (l *Ledger) Captured(ctx context.Context, samples ...dg.Sample) error {
 		if err != nil {
 			return err
 		}
-		defer get.Close()
+		defer func() { _ = get.Close() }()
 		put, err := prepareRecord(ctx, tx)
 		if err != nil {
 			return err
 		}
-		defer put.Close()
+		defer func() { _ = put.Close() }()
 		for _, s := range samples {
 			if err := checkSample(s); err != nil {
 				return err
@@ -142,6 +142,7 @@ var upsert = func() string {
 		`) ON CONFLICT (id) DO UPDATE SET ` + strings.Join(sets, ", ")
 }()
 
+// prepareRecord prepares upsert.
 func prepareRecord(ctx context.Context, tx *sql.Tx) (*sql.Stmt, error) {
 	return tx.PrepareContext(ctx, upsert)
 }
@@ -170,7 +171,7 @@ func (l *Ledger) save(ctx context.Context, tx *sql.Tx, rs ...Record) error {
 	if err != nil {
 		return err
 	}
-	defer put.Close()
+	defer func() { _ = put.Close() }()
 	for _, r := range rs {
 		if err := putRecord(ctx, put, r, l.threshold); err != nil {
 			return err

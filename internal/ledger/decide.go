@@ -36,7 +36,7 @@ func (l *Ledger) Decide(ctx context.Context, ds []Decision) error {
 		if err != nil {
 			return err
 		}
-		defer get.Close()
+		defer func() { _ = get.Close() }()
 		var next []Record
 		for _, d := range ds {
 			old, err := found(get.QueryRowContext(ctx, d.ID), d.ID)
@@ -102,7 +102,7 @@ func (l *Ledger) Placed(ctx context.Context, ids ...string) error {
 		if err != nil {
 			return err
 		}
-		defer set.Close()
+		defer func() { _ = set.Close() }()
 		for _, id := range ids {
 			if _, err := set.ExecContext(ctx, id); err != nil {
 				return fmt.Errorf("sample %s: %w", id, err)

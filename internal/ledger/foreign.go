@@ -77,7 +77,7 @@ func (l *Ledger) foreignLabel(ctx context.Context, tx *sql.Tx, f ForeignLabel) e
 // so that a rebuild ends where the daily bookkeeping ends.
 func WithLabel(r Record, f ForeignLabel) Record {
 	at := fromNanos(tagNanos(f.Sample.LabelledAt))
-	if r.State == Labelled && !(at.After(r.LabelledAt) && r.Label != f.Label) {
+	if r.State == Labelled && (r.Label == f.Label || !at.After(r.LabelledAt)) {
 		return r
 	}
 	if r.Stratum == "" && f.Sample.Stratum != "" {
@@ -101,7 +101,7 @@ func (l *Ledger) Rebuild(ctx context.Context, records iter.Seq[Record]) error {
 		if err != nil {
 			return err
 		}
-		defer put.Close()
+		defer func() { _ = put.Close() }()
 		for r := range records {
 			if err := checkSample(r.Sample); err != nil {
 				return err
