@@ -386,16 +386,3 @@ func TestManyErrorsAreCounted(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-// failOnce fails the at-th Answer only.
-type failOnce struct {
-	Ledger
-	at int
-}
-
-func (l *failOnce) Answer(ctx context.Context, a ledger.Answer) error {
-	if l.at--; l.at == 0 {
-		return errCrash
-	}
-	return l.Ledger.Answer(ctx, a)
-}

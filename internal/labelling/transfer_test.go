@@ -2,6 +2,7 @@ package labelling
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -220,4 +221,17 @@ func TestImportThatFailsHalfwayTakesBackItsAnswers(t *testing.T) {
 	if err != nil || len(answers) != 1 || answers[0].Label != "Coat" {
 		t.Errorf("answers %+v: %v", answers, err)
 	}
+}
+
+// failOnce fails the at-th Answer only.
+type failOnce struct {
+	Ledger
+	at int
+}
+
+func (l *failOnce) Answer(ctx context.Context, a ledger.Answer) error {
+	if l.at--; l.at == 0 {
+		return errCrash
+	}
+	return l.Ledger.Answer(ctx, a)
 }

@@ -37,9 +37,10 @@ type spool struct {
 	maxBytes int64
 	log      *slog.Logger
 	names    dirSync
-	queue    chan *entry // what waits for an upload, oldest first
+	wake     chan struct{} // holds a token while waiting is not empty
 
 	mu      sync.Mutex
+	waiting []*entry          // for an upload, in this order
 	entries map[string]*entry // by key
 	items   int               // entries and those being written
 	bytes   int64             // of their files
@@ -67,18 +68,17 @@ func openSpool(dir string, maxItems int, maxBytes int64, log *slog.Logger) (*spo
 		return nil, fmt.Errorf("serving: open spool: %w", err)
 	}
 	s := &spool{dir: dir, maxItems: maxItems, maxBytes: maxBytes, log: log,
-		names: dirSync{dir: dir}, entries: map[string]*entry{}}
+		names: dirSync{dir: dir}, wake: make(chan struct{}, 1), entries: map[string]*entry{}}
 	found, err := s.scan()
 	if err != nil {
 		return nil, err
 	}
-	s.queue = make(chan *entry, max(maxItems, len(found)))
 	for _, e := range found {
 		s.entries[e.key] = e
 		s.bytes += e.size
-		s.queue <- e
 	}
 	s.items = len(found)
+	s.push(found...)
 	if s.items > 0 {
 		log.Info("spool holds predictions of an earlier process", "items", s.items, "bytes", s.bytes)
 	}
@@ -148,8 +148,41 @@ func (s *spool) add(r record) error {
 	s.mu.Lock()
 	s.entries[e.key] = e
 	s.mu.Unlock()
-	s.queue <- e // has room for every item
+	s.push(e)
 	return nil
+}
+
+// push puts entries at the end of the queue.
+func (s *spool) push(es ...*entry) {
+	if len(es) == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, es...)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *spool) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // there is a token
+	}
+}
+
+// pop takes the first entry of the queue; nil when another was faster.
+func (s *spool) pop() *entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.waiting) == 0 {
+		return nil
+	}
+	e := s.waiting[0]
+	s.waiting[0] = nil
+	if s.waiting = s.waiting[1:]; len(s.waiting) > 0 {
+		s.signal()
+	}
+	return e
 }
 
 func (s *spool) reserve(size int64) error {
@@ -180,21 +213,24 @@ func (s *spool) size() (items int, bytes int64) {
 
 // next waits for a record and takes its lock.
 func (s *spool) next(ctx context.Context) (*entry, bool) {
-	if ctx.Err() != nil {
-		return nil, false
-	}
-	select {
-	case <-ctx.Done():
-		return nil, false
-	case e := <-s.queue:
+	for ctx.Err() == nil {
 		select {
-		case e.lock <- struct{}{}:
+		case <-ctx.Done():
+			return nil, false
+		case <-s.wake:
+		}
+		e := s.pop()
+		if e == nil {
+			continue
+		}
+		select {
+		case e.lock <- struct{}{}: // an edit may hold it for an fsync
 			return e, true
 		case <-ctx.Done():
-			s.queue <- e
-			return nil, false
+			s.push(e)
 		}
 	}
+	return nil, false
 }
 
 // load reads the record of an entry whose lock is held.
@@ -269,8 +305,8 @@ func (s *spool) edit(ctx context.Context, key string, change func(tags map[strin
 func (s *spool) requeue(es ...*entry) {
 	for _, e := range es {
 		<-e.lock
-		s.queue <- e
 	}
+	s.push(es...)
 }
 
 // remove deletes the files of uploaded entries and gives up their locks.
