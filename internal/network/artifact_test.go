@@ -63,24 +63,27 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 	}
 }
 
-func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
-	// resign makes the checksum right again, so that the check behind it speaks.
-	resign := func(files map[string][]byte, edit func(m map[string]any)) {
-		var m map[string]any
-		if err := json.Unmarshal(files[ManifestFile], &m); err != nil {
-			t.Fatal(err)
-		}
-		if edit != nil {
-			edit(m)
-		}
-		m["checksum"] = zeroSum
-		b, err := json.Marshal(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[ManifestFile] = b
-		files[ManifestFile] = bytes.Replace(b, []byte(zeroSum), []byte(Digest(files)), 1)
+// resign edits the manifest and makes the checksum right again, so that the
+// check behind it speaks.
+func resign(t *testing.T, files map[string][]byte, edit func(m map[string]any)) {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(files[ManifestFile], &m); err != nil {
+		t.Fatal(err)
 	}
+	if edit != nil {
+		edit(m)
+	}
+	m["checksum"] = zeroSum
+	b, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[ManifestFile] = b
+	files[ManifestFile] = bytes.Replace(b, []byte(zeroSum), []byte(Digest(files)), 1)
+}
+
+func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
 		change     func(files map[string][]byte)
@@ -91,35 +94,35 @@ func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
 		{"truncated weights", "altered or cut off", func(f map[string][]byte) { f[WeightsFile] = f[WeightsFile][:len(f[WeightsFile])-4] }},
 		{"truncated weights, signed", "data_offsets", func(f map[string][]byte) {
 			f[WeightsFile] = f[WeightsFile][:len(f[WeightsFile])-4]
-			resign(f, nil)
+			resign(t, f, nil)
 		}},
 		{"newer format", "format version 2, this driftgate reads 1 to 1", func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["format_version"] = 2 })
+			resign(t, f, func(m map[string]any) { m["format_version"] = 2 })
 		}},
 		{"wrong shapes", "the architecture wants layers.0.weight [5 784]", func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["spec"].(map[string]any)["hidden"] = []int{5} })
+			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["hidden"] = []int{5} })
 		}},
 		{"too few layers", "the architecture wants 2", func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["spec"].(map[string]any)["hidden"] = []int{} })
+			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["hidden"] = []int{} })
 		}},
 		{"another architecture", `architecture "cnn": want "mlp"`, func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["spec"].(map[string]any)["architecture"] = "cnn" })
+			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["architecture"] = "cnn" })
 		}},
 		{"other labels", "labels.txt differs", func(f map[string][]byte) {
 			f[LabelsFile] = []byte("cat\ndog\n")
-			resign(f, nil)
+			resign(t, f, nil)
 		}},
 		{"unknown field", `unknown field "extra"`, func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["extra"] = 1 })
+			resign(t, f, func(m map[string]any) { m["extra"] = 1 })
 		}},
 		{"no self-test", "self_test: 0 vectors", func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["self_test"] = []any{} })
+			resign(t, f, func(m map[string]any) { m["self_test"] = []any{} })
 		}},
 		{"loose self-test", "tolerance", func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["self_test"].([]any)[0].(map[string]any)["tolerance"] = 1 })
+			resign(t, f, func(m map[string]any) { m["self_test"].([]any)[0].(map[string]any)["tolerance"] = 1 })
 		}},
 		{"temperature zero", "temperature 0", func(f map[string][]byte) {
-			resign(f, func(m map[string]any) { m["calibration"].(map[string]any)["temperature"] = 0 })
+			resign(t, f, func(m map[string]any) { m["calibration"].(map[string]any)["temperature"] = 0 })
 		}},
 		{"text after the manifest", "after top-level value", func(f map[string][]byte) { f[ManifestFile] = append(slices.Clone(f[ManifestFile]), "{}"...) }},
 		{"not JSON", "read manifest", func(f map[string][]byte) { f[ManifestFile] = []byte("hello") }},
