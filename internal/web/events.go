@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -37,7 +38,7 @@ func (s *server) events(c *gin.Context) {
 	var last []byte
 	silent := time.Duration(0)
 	for {
-		message, err := s.statusMessage(c, &last)
+		message, err := s.statusMessage(ctx, &last)
 		if err != nil {
 			s.log.Error("status for the pages", "error", err)
 			message = []byte("event: trouble\ndata: the gateway can't read its own status; its log says why\n\n")
@@ -67,8 +68,8 @@ func (s *server) events(c *gin.Context) {
 
 // statusMessage renders the status as an event; nil when nothing has changed
 // since last.
-func (s *server) statusMessage(c *gin.Context, last *[]byte) ([]byte, error) {
-	st, err := s.status(c.Request.Context())
+func (s *server) statusMessage(ctx context.Context, last *[]byte) ([]byte, error) {
+	st, err := s.status(ctx)
 	if err != nil {
 		return nil, err
 	}

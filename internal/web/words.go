@@ -35,7 +35,7 @@ func bounds(lower, upper float64) string {
 	return fmt.Sprintf("%.1f to %.1f%%", lower*100, upper*100)
 }
 
-// count renders a number with thin spaces between thousands.
+// count renders a number with narrow no-break spaces between thousands.
 func count(n int) string {
 	s := strconv.Itoa(n)
 	digits := strings.TrimPrefix(s, "-")
@@ -43,7 +43,7 @@ func count(n int) string {
 	out.WriteString(s[:len(s)-len(digits)])
 	for i, d := range digits {
 		if i > 0 && (len(digits)-i)%3 == 0 {
-			out.WriteRune(' ')
+			out.WriteRune('\u202f')
 		}
 		out.WriteRune(d)
 	}

@@ -1,0 +1,20 @@
+package web
+
+import (
+	"driftgate/internal/labelling"
+	"driftgate/internal/ledger"
+	"driftgate/internal/registry"
+	"driftgate/internal/serving"
+	"driftgate/internal/trigger"
+	"driftgate/metrics"
+)
+
+// The real services fit.
+var (
+	_ Serving   = (*serving.Service)(nil)
+	_ Labelling = (*labelling.Service)(nil)
+	_ Models    = (*registry.Registry)(nil)
+	_ Accuracy  = (*metrics.Metrics)(nil)
+	_ Ledger    = (*ledger.Ledger)(nil)
+	_ Inbox     = (*trigger.Inbox)(nil)
+)
