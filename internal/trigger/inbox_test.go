@@ -299,7 +299,6 @@ type history struct {
 	runOf    map[string]string // dedupe key -> newest run it started
 	failed   map[string]bool   // runs
 	accepted int
-	runs     int
 }
 
 func (h *history) step() {
