@@ -86,9 +86,11 @@ func arrivals(candidates []ledger.Record, iv dg.Interval) (within []ledger.Recor
 			within = append(within, r)
 			continue
 		}
-		length := iv.Length()
-		back := (iv.Start.Sub(r.Timestamp) + length - 1) / length
-		start := iv.Start.Add(-back * length)
+		before := iv.Start.Sub(r.Timestamp) // more than 0
+		if rest := before % iv.Length(); rest > 0 {
+			before += iv.Length() - rest
+		}
+		start := iv.Start.Add(-before)
 		late[start] = append(late[start], r)
 	}
 	return within, late
