@@ -32,7 +32,7 @@ const (
 // Options is how runs are kept and repeated. The zero value of each figure
 // means its default.
 type Options struct {
-	Path       string        // the SQLite file; created when there is none
+	Path       string        // the SQLite file, absolute; created when there is none
 	Attempts   int           // how often a step is tried in all; default 8
 	RetryBase  time.Duration // pause after the first failure, doubled each time; default 500ms
 	RetryMax   time.Duration // longest pause; default 30s: 8 attempts outlast a store that is gone for a minute
@@ -106,17 +106,14 @@ type call struct {
 // pipelines and steps must be given: a run of one that is missing fails.
 func Open(ctx context.Context, o Options, funcs map[string]pipeline.Func, steps map[string]pipeline.Step, l *ledger.Ledger) (*Engine, error) {
 	o = o.withDefaults()
-	abs, err := filepath.Abs(o.Path)
-	if err == nil && (o.Path == "" || strings.ContainsAny(abs, "?#")) {
-		err = fmt.Errorf("want a file whose path has no ? and no #: %w", dg.ErrInvalid)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("engine: open %q: %w", o.Path, err)
+	if !filepath.IsAbs(o.Path) || strings.ContainsAny(o.Path, "?#") {
+		return nil, fmt.Errorf("engine: open %q: want a file by its absolute path, without ? and #: %w", o.Path, dg.ErrInvalid)
 	}
 	e := &Engine{o: o, log: o.Logger.With("component", "engine"), ledger: l, funcs: funcs, steps: steps, active: map[string]*activeRun{}}
+	var err error
 	e.dbos, err = dbos.NewContext(context.WithoutCancel(ctx), dbos.Config{
 		AppName:            "driftgate",
-		DatabaseURL:        (&url.URL{Scheme: "sqlite", Path: filepath.ToSlash(abs)}).String(),
+		DatabaseURL:        (&url.URL{Scheme: "sqlite", Path: filepath.ToSlash(o.Path)}).String(),
 		ApplicationVersion: applicationVersion,
 		ExecutorID:         executorID,
 		Logger:             slog.New(quiet{e.log.Handler()}),

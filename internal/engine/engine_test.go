@@ -382,8 +382,10 @@ func TestBadInputIsRefusedClearly(t *testing.T) {
 	if err := e.Wait(t.Context(), "nobody", nil); !errors.Is(err, dg.ErrNotFound) {
 		t.Errorf("unknown run: %v", err)
 	}
-	if _, err := Open(t.Context(), Options{Path: "a?b"}, nil, nil, nil); !errors.Is(err, dg.ErrInvalid) {
-		t.Errorf("path with ?: %v", err)
+	for _, path := range []string{"", "relative.db", "/a?b"} {
+		if _, err := Open(t.Context(), Options{Path: path}, nil, nil, nil); !errors.Is(err, dg.ErrInvalid) {
+			t.Errorf("path %q: %v", path, err)
+		}
 	}
 	t.Setenv("DBOS__APPVERSION", "other")
 	_, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "e.db")}, nil, nil, nil)

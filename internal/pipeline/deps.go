@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	dg "driftgate"
@@ -80,7 +81,7 @@ type Gate struct {
 // Options are the pipelines' figures. Zero figures mean their defaults.
 type Options struct {
 	Model      string // name in metrics and in the champion record; required
-	Dir        string // folder of the runs' files, one folder a run; required
+	Dir        string // folder of the runs' files, one folder a run; required, absolute
 	Train      trainer.Options
 	Lookback   time.Duration // event time before the cause from which training samples are taken; default 30 days
 	Gate       Gate
@@ -99,7 +100,7 @@ func (o Options) Validate() error {
 		}
 	}
 	want(o.Model != "", "model: want the model's name")
-	want(o.Dir != "", "dir: want a folder for the runs' files")
+	want(filepath.IsAbs(o.Dir), "dir %q: want a folder for the runs' files, absolute: the embedded store changes the working directory", o.Dir)
 	want(o.Lookback >= 0, "lookback %s: want 0s (the default) or more", o.Lookback)
 	want(o.Gate.MinPairs >= 0, "gate.min_pairs %d: want 0 (the default) or more", o.Gate.MinPairs)
 	want(o.Gate.Window >= 0 && o.Gate.Wait >= 0 && o.Gate.Poll >= 0, "gate: window %s, wait %s, poll %s: want 0s (the default) or more", o.Gate.Window, o.Gate.Wait, o.Gate.Poll)

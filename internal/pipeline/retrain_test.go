@@ -172,6 +172,37 @@ func TestTheTrainingSetIsOfTheLookbackAndNeverOfTheHoldout(t *testing.T) {
 	}
 }
 
+func TestProxyLabelsSinceTheCauseBeganAreNotTrusted(t *testing.T) {
+	for name, tt := range map[string]struct{ since, want time.Time }{
+		"a known start":         {since, since},
+		"no known start":        {time.Time{}, time.Time{}},
+		"a start in the future": {noon.Add(time.Hour), time.Time{}},
+	} {
+		s := newStage(t)
+		s.crown(t)
+		tr := trigger()
+		tr.Since = tt.since
+		if _, err := s.retrain(t, s.run(t, "r"), tr); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.jobs[0].Options.ProxyUntil; !got.Equal(tt.want) {
+			t.Errorf("%s: proxy labels until %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
+func TestOptionsNameEveryMistake(t *testing.T) {
+	err := Options{Dir: "relative", Lookback: -time.Hour, Gate: Gate{MinPairs: -1, Wait: -time.Hour}}.Validate()
+	if !errors.Is(err, dg.ErrInvalid) {
+		t.Fatalf("error %v", err)
+	}
+	for _, want := range []string{"model:", `dir "relative"`, "lookback -1h0m0s", "gate.min_pairs -1", "wait -1h0m0s", "epochs 0"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not name %q", err, want)
+		}
+	}
+}
+
 func TestTheJobOnDiskHoldsNoSecret(t *testing.T) {
 	s := newStage(t)
 	s.crown(t)

@@ -26,18 +26,19 @@ func (p *Pipelines) compose(ctx context.Context, runID string, in RetrainInput) 
 		return composed{}, err
 	}
 	now := p.o.Now().UTC()
-	since := now
+	since, o := now, p.o.Train
 	if s := in.Trigger.Since; !s.IsZero() && s.Before(now) {
 		since = s
+		o.ProxyUntil = s // what the champion says since then is what is in doubt
 	}
 	records, err := p.d.Ledger.Training(ctx, dg.Interval{Start: since.Add(-p.o.Lookback), End: now})
 	if err != nil {
 		return composed{}, err
 	}
 	m := artifact.Manifest
-	examples, account := trainer.ComposeReport(records, m.Classes, p.d.Buckets, p.o.Train)
+	examples, account := trainer.ComposeReport(records, m.Classes, p.d.Buckets, o)
 	job := trainer.Job{RunID: runID, Model: p.o.Model, Dataset: m.Dataset, Examples: examples, Parent: champion.Version,
-		Options: p.o.Train, Buckets: p.d.Buckets, StartedAt: now}
+		Options: o, Buckets: p.d.Buckets, StartedAt: now}
 	if err := p.keepJob(runID, job); err != nil {
 		return composed{}, err
 	}
