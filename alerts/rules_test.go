@@ -13,7 +13,7 @@ func TestRulesFireAndKeepQuiet(t *testing.T) {
 	if err != nil {
 		t.Skip("promtool is not on PATH: the rules were not tested here")
 	}
-	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
+	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}, {"check", "config", "--syntax-only", "../deploy/prometheus.yml"}} {
 		out, err := exec.Command(promtool, args...).CombinedOutput()
 		if err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
