@@ -67,6 +67,8 @@ func optional(f func(context.Context) (any, error), what string) func(context.Co
 type accuracyInput struct {
 	Window string `query:"window" default:"24h" maxLength:"20" doc:"span of predictions, as 30m, 24h, 7d"`
 	At     string `query:"at" maxLength:"40" doc:"end of the window, RFC 3339; default now"`
+	// The old systems' objects have no version: all counts them too.
+	Version string `query:"version" maxLength:"71" doc:"of the model: champion (the default), all, or a version as in its tags"`
 }
 
 func (s *server) getAccuracy(ctx context.Context, in *accuracyInput) (*out[dg.Accuracy], error) {
@@ -80,7 +82,15 @@ func (s *server) getAccuracy(ctx context.Context, in *accuracyInput) (*out[dg.Ac
 			return nil, fmt.Errorf("at %q: want a time in RFC 3339, as 2026-01-02T15:04:05Z: %w", in.At, dg.ErrInvalid)
 		}
 	}
-	a, err := s.d.Accuracy.Accuracy(ctx, window, at.UTC())
+	var a dg.Accuracy
+	switch in.Version {
+	case "", "champion":
+		a, err = s.d.Accuracy.Accuracy(ctx, window, at.UTC())
+	case "all":
+		a, err = s.d.Accuracy.AccuracyOf(ctx, "", window, at.UTC())
+	default:
+		a, err = s.d.Accuracy.AccuracyOf(ctx, dg.ModelRef(in.Version).Short(), window, at.UTC())
+	}
 	a.Estimates, a.Strata = orEmpty(a.Estimates), orEmpty(a.Strata)
 	return answer(a), err
 }

@@ -27,6 +27,8 @@ func TestAPIAnswers(t *testing.T) {
 		{"status", "GET", "/status", "", 200, `"captured":12345`},
 		{"accuracy", "GET", "/accuracy?window=7d", "", 200, `"estimator":"stratified"`},
 		{"accuracy at a time", "GET", "/accuracy?window=30m&at=2026-03-01T00:00:00Z", "", 200, `"end":"2026-03-01T00:00:00Z"`},
+		{"accuracy of one version", "GET", "/accuracy?version=" + string(oldRef), "", 200, `"model_version":"` + oldRef.Short()},
+		{"accuracy of all versions", "GET", "/accuracy?version=all", "", 200, `"predictions":6300`},
 		{"accuracy of no window", "GET", "/accuracy?window=soon", "", 422, "soon"},
 		{"accuracy at no time", "GET", "/accuracy?at=yesterday", "", 422, "RFC 3339"},
 		{"a parameter nobody knows", "GET", "/accuracy?windw=7d", "", 422, "windw"},

@@ -84,6 +84,7 @@ type Models interface {
 type Accuracy interface {
 	Snapshot() metrics.Snapshot
 	Accuracy(ctx context.Context, window time.Duration, at time.Time) (dg.Accuracy, error)
+	AccuracyOf(ctx context.Context, version string, window time.Duration, at time.Time) (dg.Accuracy, error)
 	Series(ctx context.Context, window time.Duration, iv dg.Interval, points int) ([]dg.Accuracy, error)
 }
 

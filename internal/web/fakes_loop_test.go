@@ -49,6 +49,11 @@ func (f fakeAccuracy) Snapshot() metrics.Snapshot {
 func (f fakeAccuracy) Accuracy(_ context.Context, w time.Duration, at time.Time) (dg.Accuracy, error) {
 	return testAccuracy(metrics.WindowName(w), w, at, .889, 612), f.err
 }
+func (f fakeAccuracy) AccuracyOf(_ context.Context, version string, w time.Duration, at time.Time) (dg.Accuracy, error) {
+	a := testAccuracy(metrics.WindowName(w), w, at, .8, 300)
+	a.ModelVersion = version
+	return a, f.err
+}
 func (f fakeAccuracy) Series(_ context.Context, w time.Duration, iv dg.Interval, n int) ([]dg.Accuracy, error) {
 	var out []dg.Accuracy
 	for i := range n {
