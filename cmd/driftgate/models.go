@@ -13,7 +13,7 @@ import (
 )
 
 func newAccuracy(g *global) *cobra.Command {
-	var window, at string
+	var window, at, version string
 	c := &cobra.Command{
 		Use:   "accuracy",
 		Short: "production accuracy of a window, with bounds and counts",
@@ -22,7 +22,7 @@ func newAccuracy(g *global) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return g.with(cmd, func(c *app.Client) error {
-				q := url.Values{"window": {window}}
+				q := url.Values{"window": {window}, "version": {version}}
 				if at != "" {
 					q.Set("at", at)
 				}
@@ -35,6 +35,7 @@ func newAccuracy(g *global) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&window, "window", "24h", "length of the window: 30m, 24h, 7d")
+	c.Flags().StringVar(&version, "version", "champion", "champion, all (also what other programs wrote), or a version")
 	c.Flags().StringVar(&at, "at", "", "end of the window, RFC 3339 (default now)")
 	return c
 }

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"driftgate"
@@ -59,6 +60,7 @@ type App struct {
 	server   *http.Server
 	closers  []func() error
 
+	moving          sync.RWMutex // held to read by what moves objects, to write by what rebuilds the ledger
 	metricsRegistry *prometheus.Registry
 	embedded        *embedded.Server
 	storeOptions    objstore.Options
@@ -190,6 +192,9 @@ func (a *App) openServices(context.Context) (err error) {
 	a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger})
 	if a.serving, err = serving.New(a.servingOptions(), a.store, a.ledger, a.buckets); err != nil {
 		return err
+	}
+	if err := errors.Join(a.labellingOptions().Validate(), a.metricsOptions().Validate(), a.evaluatorOptions().Validate()); err != nil {
+		return fmt.Errorf("app: %w", err)
 	}
 	a.labelling = labelling.New(a.labellingOptions(), a.store, a.ledger, a.buckets)
 	a.metrics = metrics.New(a.metricsOptions(), a.ledger)

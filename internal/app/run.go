@@ -102,8 +102,9 @@ func (a *App) follow(ctx context.Context) error {
 func (a *App) watch(ctx context.Context) error {
 	tick := time.NewTicker(a.Config.Metrics.Refresh)
 	defer tick.Stop()
+	var due []metrics.AlarmEvent
 	for {
-		if err := a.look(ctx); err != nil && ctx.Err() == nil {
+		if err := a.look(ctx, &due); err != nil && ctx.Err() == nil {
 			a.log.Error("figures not refreshed", "error", err)
 		}
 		select {
@@ -114,11 +115,13 @@ func (a *App) watch(ctx context.Context) error {
 	}
 }
 
-func (a *App) look(ctx context.Context) error {
+// look moves the alarm, passes its events on and makes a snapshot. Events that
+// could not be passed on stay due, in order.
+func (a *App) look(ctx context.Context, due *[]metrics.AlarmEvent) error {
 	events, err := a.metrics.Advance(ctx)
-	for _, e := range events {
-		if err := a.raise(ctx, e); err != nil {
-			return err
+	for *due = append(*due, events...); len(*due) > 0 && err == nil; {
+		if err = a.raise(ctx, (*due)[0]); err == nil {
+			*due = (*due)[1:]
 		}
 	}
 	_, refreshErr := a.metrics.Refresh(ctx)

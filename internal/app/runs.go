@@ -22,6 +22,7 @@ func (a *App) newPipelines() (*pipeline.Pipelines, error) {
 		Dir:      filepath.Join(a.Config.Dir, "runs"),
 		Train:    a.trainerOptions(),
 		Lookback: a.Config.Train.Lookback,
+		Gather:   pipeline.Gather{MinLabels: a.Config.Train.MinLabels, Wait: a.Config.Train.Wait},
 		Gate: pipeline.Gate{MinPairs: a.Config.Gate.MinPairs, Window: a.Config.Gate.Window, Wait: a.Config.Gate.Wait,
 			Poll: min(2*time.Second, a.Config.Metrics.Refresh)},
 		Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
@@ -30,7 +31,7 @@ func (a *App) newPipelines() (*pipeline.Pipelines, error) {
 		return nil, err
 	}
 	return pipeline.New(pipeline.Deps{
-		Labelling: a.labelling, Catalog: a.catalog, Ledger: a.ledger, Registry: a.registry, Evaluator: a.evaluator,
+		Labelling: shared{a.labelling, &a.moving}, Catalog: sharedCatalog{a.catalog, &a.moving}, Ledger: a.ledger, Registry: a.registry, Evaluator: a.evaluator,
 		Train: a.train, Store: a.storeOptions, Buckets: a.buckets,
 	}, o), nil
 }

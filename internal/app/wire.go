@@ -129,17 +129,20 @@ func (a *App) webOptions() web.Options {
 
 func (a *App) webDeps() web.Deps {
 	return web.Deps{
-		Serving: a.serving, Labelling: a.labelling, Models: a.registry, Accuracy: a.metrics,
+		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: a.registry, Accuracy: a.metrics,
 		Ledger: a.ledger, Inbox: a.inbox, Pipelines: runs{a},
 		Compare:  a.compare,
 		Ingest:   a.ingest,
-		Rebuild:  func(ctx context.Context) (any, error) { return a.catalog.Rebuild(ctx) },
+		Rebuild:  a.rebuild,
 		Check:    a.check,
 		Gatherer: a.metricsRegistry,
 	}
 }
 
 func (a *App) statsd(ctx context.Context) error {
+	if _, err := a.metrics.Refresh(ctx); err != nil { // what counters stand at now is where the deltas begin
+		a.log.Warn("figures not ready for StatsD", "error", err)
+	}
 	c := a.Config.StatsD
 	return metrics.RunStatsD(ctx, a.metricsRegistry, metrics.StatsDOptions{
 		Address: c.Address, Prefix: c.Prefix, Tags: c.Style, Every: c.Every, Logger: a.Logger,

@@ -80,7 +80,7 @@ type Serving struct {
 type Curate struct {
 	Every     time.Duration `key:"every" doc:"length of a curate interval"`
 	Threshold float64       `key:"threshold" doc:"confidence below which a sample counts as low"`
-	Random    int           `key:"random" doc:"random picks an interval among the others"`
+	Random    int           `key:"random" doc:"random picks an interval among the others, at least 1: without them the estimate has nothing to stand on"`
 	MaxLow    int           `key:"max_low" doc:"most low-confidence picks an interval, drawn at random; 0 is all"`
 	Paused    bool          `key:"paused" doc:"do not curate by schedule"`
 }
@@ -133,6 +133,8 @@ type Trigger struct {
 // Train is how a challenger is trained.
 type Train struct {
 	Holdout            float64       `key:"holdout" doc:"share of production samples that no training set ever sees"`
+	MinLabels          int           `key:"min_labels" doc:"human labels since the drift began that a retraining waits for; 0 waits for none"`
+	Wait               time.Duration `key:"wait" doc:"how long it waits for them"`
 	Lookback           time.Duration `key:"lookback" doc:"how far back the retraining set reaches"`
 	HumanWeight        float64       `key:"human_weight" doc:"weight of a human label"`
 	ProxyWeight        float64       `key:"proxy_weight" doc:"weight of the model's own label"`
@@ -173,8 +175,8 @@ func Default() Config {
 		Alarm: Alarm{Years: 10, Tolerance: 0.02, ReferenceLabels: 300, Slot: 6 * time.Hour, LabelGrace: 24 * time.Hour,
 			ResolveHold: 24 * time.Hour},
 		Trigger: Trigger{CoolDown: 6 * time.Hour, BudgetPerDay: 4},
-		Train: Train{Holdout: 0.3, Lookback: 30 * 24 * time.Hour, HumanWeight: 1, ProxyWeight: 0.2, MinProxyConfidence: 0.9,
-			Replay: 6000, Hidden: []int{128, 64}, Epochs: 12, Batch: 64, LearningRate: 0.1, Patience: 3, Seed: 1},
+		Train: Train{Holdout: 0.3, MinLabels: 100, Wait: 24 * time.Hour, Lookback: 30 * 24 * time.Hour, HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95,
+			Replay: 6000, Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Patience: 5, Seed: 1},
 		Gate: Gate{MinPairs: 100, Window: 7 * 24 * time.Hour, Wait: 48 * time.Hour},
 	}
 }
@@ -218,7 +220,7 @@ func (c Config) check() []fault {
 	positive(c.Serving.Follow, "serving.follow")
 	positive(c.Curate.Every, "curate.every")
 	ratio(c.Curate.Threshold, "curate.threshold")
-	atLeast(c.Curate.Random, 0, "curate.random")
+	atLeast(c.Curate.Random, 1, "curate.random")
 	atLeast(c.Curate.MaxLow, 0, "curate.max_low")
 	positive(c.Collect.Every, "collect.every")
 	want(c.Collect.Undo >= 0, "collect.undo", "%s: want 0s or more", c.Collect.Undo)
@@ -240,6 +242,8 @@ func (c Config) check() []fault {
 	want(c.Trigger.CoolDown >= 0, "trigger.cool_down", "%s: want 0s or more", c.Trigger.CoolDown)
 	atLeast(c.Trigger.BudgetPerDay, 1, "trigger.budget_per_day")
 	want(c.Train.Holdout > 0 && c.Train.Holdout < 1, "train.holdout", "%g: want over 0 and under 1", c.Train.Holdout)
+	atLeast(c.Train.MinLabels, 0, "train.min_labels")
+	want(c.Train.Wait >= 0, "train.wait", "%s: want 0s or more", c.Train.Wait)
 	positive(c.Train.Lookback, "train.lookback")
 	want(c.Train.HumanWeight > 0, "train.human_weight", "%g: want more than 0", c.Train.HumanWeight)
 	want(c.Train.ProxyWeight >= 0 && c.Train.ProxyWeight < c.Train.HumanWeight, "train.proxy_weight", "%g: want 0 or more and less than train.human_weight (%g)", c.Train.ProxyWeight, c.Train.HumanWeight)

@@ -34,14 +34,3 @@ func (c *Clock) Run(speed float64) {
 	defer c.mu.Unlock()
 	c.at, c.wall, c.speed = c.now(), time.Now(), speed
 }
-
-// Wall converts a span of demo time to the wall's; a clock that stands still
-// counts as the wall's own.
-func (c *Clock) Wall(d time.Duration) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.speed == 0 {
-		return d
-	}
-	return time.Duration(float64(d) / c.speed)
-}

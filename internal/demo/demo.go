@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -45,7 +46,7 @@ type Options struct {
 // The script, in demo time.
 const (
 	speed      = 9000                // demo seconds a wall second: two and a half hours
-	perHour    = 18.0                // uploads an hour
+	perHour    = 24.0                // uploads an hour
 	delay      = time.Hour           // from task to answer
 	wrong      = 0.02                // share of answers that are wrong
 	flags      = 0.10                // share of wrong predictions that are flagged
@@ -54,7 +55,7 @@ const (
 	calmDays   = 14                  // length of a story without drift
 	people     = 4                   // annotators
 	patience   = 12 * 24 * time.Hour // for the alarm, and again for the recovery
-	recoverFor = 36 * time.Hour      // after the promotion, before it is judged
+	recoverFor = 48 * time.Hour      // after the promotion, before it is judged
 	headline   = 24 * time.Hour      // window of the figures told
 	estimator  = "stratified"
 )
@@ -76,6 +77,8 @@ func settings(c config.Config) config.Config {
 	c.Alarm.ReferenceLabels = 300
 	c.Trigger.CoolDown = 12 * time.Hour
 	c.Train.Replay = 3000
+	c.Train.MinLabels = 500
+	c.Train.Wait = 5 * 24 * time.Hour
 	c.Train.Lookback = 7 * 24 * time.Hour
 	c.HTTP.RatePerIP = 0
 	return c
@@ -207,8 +210,8 @@ func (s *story) tell(ctx context.Context, served <-chan error) error {
 	}
 	stopPeople := s.openDoors(ctx, cancel, src)
 	err = s.chapters(ctx)
-	s.clock.Run(1)
 	stopPeople()
+	s.clock.Run(1)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return errors.Join(cause, err)
@@ -296,9 +299,9 @@ func (s *story) openDoors(ctx context.Context, cancel context.CancelCauseFunc, s
 	s.world = &world{classes: driftgate.FashionMNIST, truth: map[string]int{}}
 	s.users = &users{client: s.client, world: s.world, clock: s.clock, perHour: perHour, flags: flags, fixes: fixes,
 		rng: rand.New(rand.NewPCG(s.Seed, 2))}
-	s.people = &annotators{client: s.client, world: s.world, clock: s.clock, delay: delay, wrong: wrong, seed: s.Seed}
+	s.people = &annotators{client: s.client, world: s.world, delay: delay, wrong: wrong, seed: s.Seed}
 	work, stop := context.WithCancel(ctx)
-	done := make(chan struct{}, 2)
+	done := make(chan struct{}, 3)
 	loop := func(f func() error) {
 		if err := f(); err != nil {
 			cancel(err)
@@ -309,8 +312,9 @@ func (s *story) openDoors(ctx context.Context, cancel context.CancelCauseFunc, s
 	s.clock.Run(speed)
 	go loop(func() error { return s.users.Run(work, src) })
 	go loop(func() error { return s.people.Run(work) })
+	go loop(func() error { return s.pace(work) })
 	s.screen.Event("3. serve    the doors are open, %s", s.clock.Now().Format("Mon 2 Jan 15:04"))
-	return func() { stop(); <-done; <-done }
+	return func() { stop(); <-done; <-done; <-done }
 }
 
 // quiet is the time in which all is well.
@@ -336,7 +340,7 @@ func (s *story) change(ctx context.Context) error {
 	s.drift = s.clock.Now()
 	s.report.DriftAt = s.drift.Format(time.RFC3339)
 	s.world.drifted.Store(true)
-	s.screen.Event("4. drift    from now on pictures arrive turned by 90° and as negatives, %s", s.drift.Format("Mon 2 Jan 15:04"))
+	s.screen.Event("4. drift    from now on pictures arrive turned by 90 degrees, %s", s.drift.Format("Mon 2 Jan 15:04"))
 	return ctx.Err()
 }
 
@@ -431,16 +435,16 @@ func (s *story) calm(ctx context.Context) error {
 
 func hours(d time.Duration) string { return fmt.Sprintf("%.0f hours", d.Hours()) }
 
-// accuracy is the headline figure of a version, or an error when it has none.
+// accuracy is the headline figure of a version, over the day up to now, or an
+// error when it has none.
 func (s *story) accuracy(ctx context.Context, version string) (float64, error) {
-	st, err := s.status(ctx)
-	if err != nil {
-		return 0, err
+	var a driftgate.Accuracy
+	q := url.Values{"window": {headline.String()}, "version": {driftgate.ModelRef(version).Short()}}
+	if err := s.client.Get(ctx, "/api/v1/accuracy?"+q.Encode(), &a); err != nil {
+		return 0, fmt.Errorf("demo: accuracy: %w", err)
 	}
-	for _, w := range st.Windows {
-		if e, ok := w.Estimate(estimator); ok && w.End.Sub(w.Start) == headline && !math.IsNaN(e.Accuracy) {
-			return e.Accuracy, nil
-		}
+	if e, ok := a.Estimate(estimator); ok && !math.IsNaN(e.Accuracy) {
+		return e.Accuracy, nil
 	}
 	return 0, fmt.Errorf("demo: no %s accuracy of %s over %s yet: %w", estimator, driftgate.ModelRef(version).Short(), headline, driftgate.ErrTooFewSamples)
 }

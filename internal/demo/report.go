@@ -50,11 +50,15 @@ func (s *story) verdict(ctx context.Context, run ledger.Run) error {
 
 // epilogue writes the report and the closing table.
 func (s *story) epilogue(ctx context.Context) error {
+	served := s.users.served.Load()
+	patient, cancel := context.WithTimeout(ctx, 15*time.Second) // for the spool, and for a count that may be seconds old
+	defer cancel()
+	_ = s.until(patient, func(st status) bool { return int64(st.Captured) >= served })
 	st, err := s.status(ctx)
 	if err != nil {
 		return err
 	}
-	s.report.Predictions = s.users.served.Load()
+	s.report.Predictions = served
 	s.report.Captured = st.Captured
 	s.report.Labelled = st.Labels.Labelled
 	s.report.Seconds = time.Since(s.begun).Seconds()

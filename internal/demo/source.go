@@ -15,8 +15,8 @@ type source interface {
 }
 
 // worldDrift is what happens to the world: pictures arrive turned on their
-// side and as negatives, as from a new camera and a new export.
-var worldDrift = dataset.Drift{Rotation: 90, Invert: true}
+// side, as from a new phone that says how it was held where nobody looks.
+var worldDrift = dataset.Drift{Rotation: 90}
 
 // garments draws synthetic garments that no dataset holds.
 type garments struct{ rng *rand.Rand }

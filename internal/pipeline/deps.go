@@ -46,6 +46,7 @@ type Catalog interface {
 // Ledger is what retrain and train ask; see ledger.Ledger.
 type Ledger interface {
 	Training(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
+	Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
 	SetRunProgress(ctx context.Context, id string, progress json.RawMessage) error
 	AddEvent(ctx context.Context, e ledger.Event) error
 }
@@ -70,6 +71,12 @@ type Evaluator interface {
 // second call with the same job goes on from the checkpoint in job.Dir.
 type Trainer func(ctx context.Context, job trainer.Job, progress func(trainer.Progress)) (map[string][]byte, error)
 
+// Gather is how long a retraining waits for labels to learn from.
+type Gather struct {
+	MinLabels int           // human labels since the cause began, holdout not counted; 0 waits for none
+	Wait      time.Duration // event time after the trigger; then it goes on with what there is
+}
+
 // Gate is how long a challenger waits for its judgement, and on what.
 type Gate struct {
 	MinPairs int           // held-out labelled samples to wait for; default 100
@@ -84,6 +91,7 @@ type Options struct {
 	Dir        string // folder of the runs' files, one folder a run; required, absolute
 	Train      trainer.Options
 	Lookback   time.Duration // event time before the cause from which training samples are taken; default 30 days
+	Gather     Gather
 	Gate       Gate
 	Progress   time.Duration // least wall time between two writes of progress; default 500ms
 	Now        func() time.Time

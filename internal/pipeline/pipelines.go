@@ -42,6 +42,7 @@ func (p *Pipelines) Steps() map[string]Step {
 		"collect":   step(p.collect),
 		"reconcile": step(p.reconcile),
 
+		"gather":   step(p.gather),
 		"compose":  step(p.compose),
 		"prepare":  step(p.prepare),
 		"train":    step(p.train),

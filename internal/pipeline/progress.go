@@ -13,10 +13,10 @@ import (
 // progress, and what comes before and after it.
 type Progress struct {
 	trainer.Progress           // Phase says in words what is being done, in every stage
-	Stage            string    `json:"stage"`                // compose, train, save, await, evaluate, promote
-	Pairs            int       `json:"pairs,omitempty"`      // await: held-out labelled samples so far ...
+	Stage            string    `json:"stage"`                // gather, compose, train, save, await, evaluate, promote
+	Pairs            int       `json:"pairs,omitempty"`      // gather: labels to learn from, await: held-out labelled samples, so far ...
 	WantPairs        int       `json:"want_pairs,omitempty"` // ... of so many
-	Until            time.Time `json:"until,omitzero"`       // await: event time at which it is judged on what there is
+	Until            time.Time `json:"until,omitzero"`       // gather, await: event time at which it goes on with what there is
 }
 
 // say writes progress into the run's row. A progress that cannot be written is
@@ -52,6 +52,12 @@ func (p *Pipelines) follow(ctx context.Context, runID string) func(trainer.Progr
 		last, written = time.Now(), t
 		p.say(ctx, runID, Progress{Progress: t, Stage: "train"})
 	}
+}
+
+func gathering(labels, want int, until time.Time) Progress {
+	return Progress{Stage: "gather", Pairs: labels, WantPairs: want, Until: until, Progress: trainer.Progress{
+		Phase: fmt.Sprintf("waiting for labels to learn from: %d of %d since the drift began, until %s", labels, want, until.UTC().Format("2 Jan 15:04")),
+	}}
 }
 
 func awaiting(pairs, want int, until time.Time) Progress {

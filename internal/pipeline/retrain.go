@@ -81,11 +81,14 @@ type (
 	}
 )
 
-// retrain: compose -> train -> save -> await -> evaluate -> promote or not.
+// retrain: gather -> compose -> train -> save -> await -> evaluate -> promote or not.
 func retrain(r Run, raw json.RawMessage) (any, error) {
 	var in RetrainInput
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return nil, fmt.Errorf("pipeline: retrain input: %w: %w", err, dg.ErrInvalid)
+	}
+	if err := r.Do("gather", in, nil); err != nil {
+		return nil, err
 	}
 	var set composed
 	if err := r.Do("compose", in, &set); err != nil {

@@ -36,7 +36,7 @@ func TestABetterChallengerIsPromoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"compose", "train", "save", "await", "evaluate", "promote", "report"}; !slices.Equal(r.log, want) {
+	if want := []string{"gather", "compose", "train", "save", "await", "evaluate", "promote", "report"}; !slices.Equal(r.log, want) {
 		t.Errorf("steps %v, want %v", r.log, want)
 	}
 	now := s.registry.champion
@@ -238,6 +238,37 @@ func TestItWaitsForEnoughPairsAndLooksAtCountsOnly(t *testing.T) {
 	}
 }
 
+// TestItGathersLabelsBeforeItComposes has no label that ever comes: the wait
+// must end in event time, and a trigger without a known cause must not wait.
+func TestItGathersLabelsBeforeItComposes(t *testing.T) {
+	s := newStage(t)
+	s.crown(t)
+	s.p.o.Gather = Gather{MinLabels: 40, Wait: time.Hour}
+	s.p.o.Gate.Poll = time.Millisecond
+	looks := 0
+	s.p.d.Ledger = passing{s.p.d.Ledger, func() { looks++; s.clock.pass(20 * time.Minute) }}
+	tr := trigger()
+	tr.At = s.clock.Now()
+	if _, err := s.retrain(t, s.run(t, "r"), tr); err != nil || looks != 3 {
+		t.Errorf("looked %d times in an hour at 20 minutes a look, want 3; %v", looks, err)
+	}
+	tr.Since, looks = time.Time{}, 0
+	if _, err := s.retrain(t, s.run(t, "r2"), tr); err != nil || looks != 0 {
+		t.Errorf("without a known cause it looked %d times, %v", looks, err)
+	}
+}
+
+// passing is a ledger that does something at each count of labels.
+type passing struct {
+	Ledger
+	each func()
+}
+
+func (p passing) Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error) {
+	p.each()
+	return p.Ledger.Labelled(ctx, iv)
+}
+
 func TestTheWaitEndsInEventTime(t *testing.T) {
 	s := newStage(t)
 	s.crown(t)
@@ -290,7 +321,7 @@ func TestTheJudgedInterval(t *testing.T) {
 // TestEveryStepMayBeCutOff runs a retrain that dies after the effect of one
 // step and before that is known, for each step, and then goes on.
 func TestEveryStepMayBeCutOff(t *testing.T) {
-	for _, cut := range []string{"compose", "train", "save", "await", "evaluate", "promote", "report"} {
+	for _, cut := range []string{"gather", "compose", "train", "save", "await", "evaluate", "promote", "report"} {
 		t.Run("after "+cut, func(t *testing.T) {
 			s := newStage(t)
 			s.crown(t)
@@ -343,7 +374,7 @@ func TestACancelledRunStopsBeforeTheGateHasSpokenAndNotAfter(t *testing.T) {
 	for _, tt := range []struct {
 		after    string
 		promoted bool
-	}{{"compose", false}, {"save", false}, {"await", false}, {"evaluate", true}, {"promote", true}} {
+	}{{"gather", false}, {"compose", false}, {"save", false}, {"await", false}, {"evaluate", true}, {"promote", true}} {
 		t.Run("after "+tt.after, func(t *testing.T) {
 			s := newStage(t)
 			s.crown(t)

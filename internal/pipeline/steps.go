@@ -15,6 +15,41 @@ import (
 	"driftgate/trainer"
 )
 
+// gather waits for enough human labels since the cause began: a challenger that
+// learned from a handful of them is not worth a gate's verdict. It looks at
+// counts only. A trigger without a known cause does not wait.
+func (p *Pipelines) gather(ctx context.Context, runID string, in RetrainInput) (int, error) {
+	since, until := in.Trigger.Since, in.Trigger.At.Add(p.o.Gather.Wait)
+	if since.IsZero() || p.o.Gather.MinLabels <= 0 {
+		return 0, nil
+	}
+	said := -1
+	for {
+		records, err := p.d.Ledger.Labelled(ctx, dg.Interval{Start: since, End: p.o.Now().UTC()})
+		if err != nil {
+			return 0, err
+		}
+		n := 0
+		for _, r := range records {
+			if !dg.Held(r.ID(), p.o.Train.Holdout) {
+				n++
+			}
+		}
+		if n >= p.o.Gather.MinLabels || !p.o.Now().Before(until) {
+			return n, nil
+		}
+		if n != said {
+			said = n
+			p.say(ctx, runID, gathering(n, p.o.Gather.MinLabels, until))
+		}
+		select {
+		case <-ctx.Done():
+			return n, ctx.Err()
+		case <-time.After(p.o.Gate.Poll):
+		}
+	}
+}
+
 // compose chooses what to train on and keeps it as a job in the run's folder.
 func (p *Pipelines) compose(ctx context.Context, runID string, in RetrainInput) (composed, error) {
 	p.stage(ctx, runID, "compose", "composing the training set")

@@ -1,0 +1,69 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"driftgate/internal/ledger"
+	"driftgate/internal/pipeline"
+)
+
+// Where the demo's clock waits for the machine, and where it goes on.
+const (
+	paceEvery  = 150 * time.Millisecond
+	maxWaiting = 120 // label tasks nobody has answered
+	maxSpool   = 200 // predictions not in S3 yet
+	maxLag     = 2   // curate intervals that are over and not worked off
+)
+
+// pace holds the clock while the gateway is behind, so that a slow or busy
+// machine tells the same story in more time, instead of one in which labels
+// come days late.
+func (s *story) pace(ctx context.Context) error {
+	held := false
+	for {
+		behind, err := s.behind(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if behind != held {
+			held = behind
+			if s.clock.Run(speed); held {
+				s.clock.Run(0)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(paceEvery):
+		}
+	}
+}
+
+func (s *story) behind(ctx context.Context) (bool, error) {
+	st, err := s.status(ctx)
+	if err != nil {
+		return false, fmt.Errorf("demo: status: %w", err)
+	}
+	var list struct{ Runs []ledger.Run }
+	if err := s.client.Get(ctx, "/api/v1/runs?pipeline=curate&limit=1", &list); err != nil {
+		return false, fmt.Errorf("demo: runs: %w", err)
+	}
+	due := s.opened
+	if len(list.Runs) > 0 {
+		var in pipeline.CurateInput
+		if err := json.Unmarshal(list.Runs[0].Input, &in); err != nil {
+			return false, fmt.Errorf("demo: run %s: %w", list.Runs[0].ID, err)
+		}
+		if due = in.Interval.Start; list.Runs[0].Finished() {
+			due = in.Interval.End
+		}
+	}
+	lag := s.clock.Now().Sub(due)
+	return lag > (maxLag+1)*s.conf.Curate.Every || st.Labels.Waiting > maxWaiting || st.Spool.Items > maxSpool, nil
+}
