@@ -132,8 +132,8 @@ func TestAnExportThatBreaksDoesNotLookWhole(t *testing.T) {
 	f.err = errors.New("bucket gone")
 	s := testServer(t, f)
 	defer func() {
-		if r := recover(); r != http.ErrAbortHandler {
-			t.Errorf("the handler ended with %v, want http.ErrAbortHandler, which cuts the connection", r)
+		if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("the handler ended with %v, want http.ErrAbortHandler, which cuts the connection", err)
 		}
 	}()
 	api(s, "GET", "/labels/export", "")

@@ -33,7 +33,7 @@ func testAccuracy(name string, length time.Duration, end time.Time, acc float64,
 func (f fakeAccuracy) Snapshot() metrics.Snapshot {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c, _ := fakeModels(f).Champion(nil)
+	c, _ := fakeModels(f).Champion(context.Background())
 	s := metrics.Snapshot{At: testNow, Model: "garments", ModelVersion: champRef.Short(), Champion: c, InputDrift: map[string]float64{"class_mix": 0.084}, ClassMix: &estimate.MixDrift{Distance: 0.084, ChiSquare: 21.4, Freedom: 9, PValue: 0.011},
 		NewestLabelAt: testNow.Add(-12 * time.Minute)}
 	s.Windows = []dg.Accuracy{testAccuracy("30m", 30*time.Minute, testNow, .9, 9), testAccuracy("1h", time.Hour, testNow, .871, 34), testAccuracy("6h", 6*time.Hour, testNow, .884, 161), testAccuracy("24h", 24*time.Hour, testNow, .889, 612), testAccuracy("7d", 7*24*time.Hour, testNow, .842, 3904)}
@@ -130,9 +130,9 @@ func (f fakePipelines) Start(_ context.Context, p string) (string, error) {
 	return p + "-manual-1", nil
 }
 func (f fakePipelines) Train(context.Context, TrainRequest) (string, error) { return "train-1", f.err }
-func (f fakePipelines) Cancel(_ context.Context, id string) error {
-	f.fake.cancelled = id
-	if _, err := (fakeLedger{f.fake}).Run(nil, id); err != nil {
+func (f fakePipelines) Cancel(ctx context.Context, id string) error {
+	f.cancelled = id
+	if _, err := fakeLedger(f).Run(ctx, id); err != nil {
 		return err
 	}
 	return nil

@@ -120,6 +120,8 @@ func (f *fake) Flag(_ context.Context, key string) error {
 	if key != knownKey {
 		return fmt.Errorf("serving: flag %s: %w", key, dg.ErrNotFound)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.flags = append(f.flags, key)
 	return f.err
 }
@@ -220,8 +222,8 @@ func (f fakeLabels) Answer(_ context.Context, who, id, label string) error {
 	f.labels["who"] = who
 	return f.err
 }
-func (f fakeLabels) Skip(_ context.Context, _, id string) error {
-	return f.Answer(nil, "", id, "skipped")
+func (f fakeLabels) Skip(ctx context.Context, _, id string) error {
+	return f.Answer(ctx, "", id, "skipped")
 }
 func (f fakeLabels) Undo(context.Context, string) (labelling.Task, error) {
 	f.mu.Lock()
@@ -263,11 +265,11 @@ func (f fakeModels) Models(context.Context) ([]registry.Entry, error) {
 		testEntry(champRef, "champion", testNow.Add(-6*24*time.Hour), oldRef, 0.9021, 7412),
 		testEntry(freshRef, "candidate", testNow.Add(-2*time.Hour), champRef, 0.9044, 8120)}, nil
 }
-func (f fakeModels) History(context.Context) ([]dg.Champion, error) {
+func (f fakeModels) History(ctx context.Context) ([]dg.Champion, error) {
 	if f.noModels {
 		return nil, nil
 	}
-	c, _ := f.Champion(nil)
+	c, _ := f.Champion(ctx)
 	return []dg.Champion{{Model: "garments", Version: oldRef, Generation: 1, PromotedAt: testNow.Add(-20 * 24 * time.Hour), Reason: "first"}, c}, nil
 }
 func (f fakeModels) Champion(context.Context) (dg.Champion, error) {
@@ -291,7 +293,7 @@ func (f fakeModels) Resolve(_ context.Context, short string) (dg.ModelRef, error
 	return "", fmt.Errorf("registry: resolve %q: %w", short, dg.ErrNotFound)
 }
 func (f fakeModels) Promote(_ context.Context, ref dg.ModelRef, seen dg.Champion, reason, _ string) (dg.Champion, error) {
-	f.fake.promoted = ref
+	f.promoted = ref
 	return dg.Champion{Model: "garments", Version: ref, Previous: seen.Version, Generation: seen.Generation + 1, Reason: reason}, f.err
 }
 func (f fakeModels) Rollback(context.Context, string) (dg.Champion, error) {

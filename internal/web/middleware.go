@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -81,7 +82,7 @@ func (s *server) recovered(c *gin.Context) {
 		if r == nil {
 			return
 		}
-		if r == http.ErrAbortHandler {
+		if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(r)
 		}
 		s.log.Error("panic in a handler", "route", c.FullPath(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))

@@ -114,7 +114,7 @@ func barOf(c dg.Comparison) differenceBar {
 }
 
 var verdictWords = map[dg.Verdict]string{
-	dg.Promote:      "Promote: the challenger is better beyond doubt of chance.",
+	dg.Promote:      "Promote: the challenger is better by more than chance explains.",
 	dg.Reject:       "Reject: the challenger must not take over.",
 	dg.Inconclusive: "Inconclusive: not enough is known, so nothing changes.",
 }

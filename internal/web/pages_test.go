@@ -118,7 +118,7 @@ func TestTheModelPagesOfferWhatMayBeDone(t *testing.T) {
 		t.Error("the champion may be promoted")
 	}
 	page = get(t, newFake(), "/models/compare?a=champion&b="+freshRef.Short())
-	wants(t, page, "Promote: the challenger is better", "+6.7", "+3.1 to +10.4", "290", "14", "61", "47", "70.4%", "0.00041", "412 held-out pairs")
+	wants(t, page, "Promote: the challenger is better by more than chance explains", "+6.7", "+3.1 to +10.4", "290", "14", "61", "47", "70.4%", "0.00041", "412 held-out pairs")
 }
 
 func TestComparingAModelWithItselfSaysWhyNot(t *testing.T) {

@@ -244,7 +244,7 @@ function runs() {
   const known = new Map([...document.querySelectorAll("#runs tr[data-run]")].map((r) => [r.dataset.run, r.dataset.state]));
   watch((status) => {
     for (const r of status.runs) {
-      if (known.get(r.id) !== r.state && !document.querySelector("details[open]") && !new URLSearchParams(location.search).get("pipeline")) { location.reload(); return; }
+      if (known.get(r.id) !== r.state && !busy() && !new URLSearchParams(location.search).get("pipeline")) { location.reload(); return; }
       const card = document.querySelector(`.run-live[data-run="${CSS.escape(r.id)}"]`), p = r.progress;
       if (!card || !p || !p.epochs) continue;
       const share = Math.min(1, ((Math.max(p.epoch - 1, 0)) + (p.steps ? p.step / p.steps : 0)) / p.epochs);
@@ -269,7 +269,7 @@ function renew() {
     const now = JSON.stringify(show(status));
     if (seen === null) { seen = now; due = Date.now() + 5000; return; }
     if (now === seen || Date.now() < due || document.hidden) return;
-    if (document.querySelector("details[open], .hit:hover, form input:focus, select:focus")) return;
+    if (busy()) return;
     seen = now;
     due = Date.now() + 5000;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
@@ -279,6 +279,11 @@ function renew() {
     document.querySelector("header.top").replaceWith(next.querySelector("header.top"));
     chart();
   });
+}
+
+// Somebody is in the middle of something that a renewal would take away.
+function busy() {
+  return !!document.querySelector("details[open], .hit:hover, form input:focus, select:focus") || [...document.querySelectorAll("[popover]")].some((p) => p.checkVisibility?.());
 }
 
 function watch(see) {
