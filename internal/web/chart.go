@@ -21,6 +21,7 @@ type Chart struct {
 	Dots                     []Dot    // headline points without a neighbour: a path would not show
 	Labelled                 []string // the unweighted average of the labelled samples
 	Reference                float64  // y of the reference line; see HasReference
+	ReferenceFrom            float64  // x where it begins: an earlier champion had another
 	HasReference             bool
 	YTicks, XTicks           []Tick
 	Marks                    []Mark
@@ -70,7 +71,8 @@ var (
 type chartInput struct {
 	Series    []dg.Accuracy // by End, evenly spaced
 	Events    []ledger.Event
-	Reference float64 // 0 to 1; NaN when there is none
+	Reference float64   // 0 to 1; NaN when there is none
+	Since     time.Time // from when the reference holds; zero: all along
 	Interval  dg.Interval
 }
 
@@ -96,7 +98,7 @@ func drawChart(in chartInput, size chartSize) Chart {
 	}
 	c.XTicks = timeTicks(in.Interval, x, int((c.Right-c.Left)/size.perTick))
 	if !math.IsNaN(in.Reference) {
-		c.HasReference, c.Reference = true, y(in.Reference)
+		c.HasReference, c.Reference, c.ReferenceFrom = true, y(in.Reference), x(in.Since)
 	}
 	c.drawHeadline(in.Series, x, y)
 	c.drawLabelled(in.Series, x, y)

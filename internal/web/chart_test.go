@@ -60,6 +60,17 @@ func TestTheChartStaysInItsFrame(t *testing.T) {
 	}
 }
 
+func TestTheReferenceBeginsWithItsChampion(t *testing.T) {
+	in := chartInput{Series: series(.9, .9, .9), Reference: .85, Interval: dg.Interval{Start: testNow, End: testNow.Add(2 * time.Hour)}}
+	if c := drawChart(in, wideChart); c.ReferenceFrom != c.Left {
+		t.Errorf("without a beginning it starts at %g, want the left edge %g", c.ReferenceFrom, c.Left)
+	}
+	in.Since = testNow.Add(time.Hour)
+	if c := drawChart(in, wideChart); c.ReferenceFrom != (c.Left+c.Right)/2 {
+		t.Errorf("half way it starts at %g, want %g", c.ReferenceFrom, (c.Left+c.Right)/2)
+	}
+}
+
 func TestTheYAxisHasRoundStepsAndNoFalseDrama(t *testing.T) {
 	for _, tt := range []struct {
 		acc       []float64

@@ -153,7 +153,7 @@ func (s *server) drawAccuracy(ctx context.Context, page *accuracyPage) error {
 	}
 	in := chartInput{Series: series, Events: events, Reference: math.NaN(), Interval: iv}
 	if page.Fine {
-		in.Reference = page.Reference
+		in.Reference, in.Since = page.Reference, page.Alarm.Started
 	}
 	page.Wide, page.Narrow = drawChart(in, wideChart), drawChart(in, narrowChart)
 	page.Drawn = len(page.Wide.Line)+len(page.Wide.Dots)+len(page.Wide.Labelled) > 0

@@ -170,6 +170,7 @@ function label() {
     for (const t of got.tasks) if (!known.has(t.id)) { queue.push(t); warm(t); }
     const p = got.progress;
     $("progress").textContent = `${p.waiting} waiting · ${p.answered} answered, not yet collected · ${p.labelled} labelled in all`;
+    $("empty-title").textContent = p.waiting ? "Others hold what waits" : "Nothing waits for a label";
     draw();
   }
   function draw() {
