@@ -178,7 +178,8 @@ func RoundConfidence(p float64) float64 {
 }
 
 // ValidTag reports whether key=value can be an S3 object tag: at most 128 and
-// 256 characters, valid UTF-8, and only the characters that S3 allows.
+// 256 characters, and only letters, digits and signs that every S3 server and
+// client takes. S3 itself allows letters beyond ASCII; MinIO's client does not.
 func ValidTag(key, value string) error {
 	if key == "" || utf8.RuneCountInString(key) > maxTagKey {
 		return fmt.Errorf("tag key %q: want 1 to %d characters: %w", key, maxTagKey, ErrInvalid)
@@ -192,7 +193,7 @@ func ValidTag(key, value string) error {
 	return nil
 }
 
-var tagText = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+var tagText = regexp.MustCompile(`^[A-Za-z0-9 _.:/=+\-@]*$`)
 
 var keyForm = regexp.MustCompile(`^class_([0-9]{2,3})/([^/]+)$`)
 

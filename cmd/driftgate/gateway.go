@@ -51,7 +51,7 @@ func newServe(g *global) *cobra.Command {
 func announce(w io.Writer, a *app.App) {
 	fmt.Fprintf(w, "driftgate %s on %s\n", version, a.Address())
 	if a.FreshToken() {
-		fmt.Fprintf(w, "token %s (made now, kept in the folder's token file, shown this once)\n", a.Token())
+		fmt.Fprintf(w, "token %s (made now, kept in the folder's token file, shown this once)\nsign in at %s\n", a.Token(), a.SignIn("/accuracy"))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -133,6 +134,19 @@ func (a *App) Address() string { return "http://" + a.listener.Addr().String() }
 // Token opens everything that is not open to all.
 func (a *App) Token() string { return a.token }
 
+// SignIn is a link that opens a page with the token; what is behind # never
+// reaches the server.
+func (a *App) SignIn(page string) string {
+	return a.Address() + "/login?next=" + url.QueryEscape(page) + "#token=" + a.token
+}
+
+// Mark keeps an event for the charts: what this process knows and the gateway
+// cannot, such as the demo's drift.
+func (a *App) Mark(ctx context.Context, kind, text string) error {
+	return a.ledger.AddEvent(ctx, ledger.Event{At: a.Now().UTC(), Kind: kind, Model: a.Config.Model,
+		ModelVersion: a.serving.Version().Short(), Text: text})
+}
+
 // FreshToken reports whether the token was made by this start.
 func (a *App) FreshToken() bool { return a.fresh }
 
@@ -189,7 +203,7 @@ func (a *App) openLedger(ctx context.Context) (err error) {
 func (a *App) openServices(context.Context) (err error) {
 	a.metricsRegistry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	buildInfo(a.metricsRegistry, a.Version)
-	a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger})
+	a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry})
 	if a.serving, err = serving.New(a.servingOptions(), a.store, a.ledger, a.buckets); err != nil {
 		return err
 	}

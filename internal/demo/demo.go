@@ -133,11 +133,11 @@ func Run(ctx context.Context, o Options) error {
 	serve, stop := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
 	go func() { served <- a.Run(serve) }()
-	s := &story{Options: o, conf: conf, clock: clock, client: app.NewClient(a.Address(), a.Token()), token: a.Token(),
+	s := &story{Options: o, conf: conf, clock: clock, client: app.NewClient(a.Address(), a.Token()), gateway: a,
 		screen: &screen{out: o.Out, live: o.Live}, begun: time.Now(), rng: rand.New(rand.NewPCG(o.Seed, 14))}
 	err = s.tell(ctx, served)
 	if err == nil && !o.Exit {
-		fmt.Fprintf(o.Out, "\nServing on at %s (token %s) until Ctrl-C; the clock now runs at the wall's speed.\n", a.Address(), a.Token())
+		fmt.Fprintf(o.Out, "\nServing on until Ctrl-C; the clock now runs at the wall's speed.\n")
 		select {
 		case <-ctx.Done():
 		case err = <-served:
@@ -176,13 +176,13 @@ func logTo(dir string) (*slog.Logger, func(), error) {
 // story is one telling.
 type story struct {
 	Options
-	conf   config.Config
-	clock  *Clock
-	client *app.Client
-	token  string
-	screen *screen
-	begun  time.Time
-	rng    *rand.Rand
+	conf    config.Config
+	clock   *Clock
+	client  *app.Client
+	gateway *app.App // for links and for the mark on the charts; everything else goes over HTTP
+	screen  *screen
+	begun   time.Time
+	rng     *rand.Rand
 
 	users  *users
 	people *annotators
@@ -224,13 +224,13 @@ func (s *story) tell(ctx context.Context, served <-chan error) error {
 func (s *story) prologue() {
 	fmt.Fprintf(s.Out, `driftgate demo: the whole loop on this machine, with no other server.
 
-  pages    %s  (token %s)
+  pages    %s
   data     %s
   clock    one second here is %.3g hours of traffic
   world    %.0f uploads an hour; %.0f%% of the wrong answers get flagged, %.0f%% corrected by users;
            %d annotators answer after %s and are wrong in %.0f%% of the cases
 
-`, s.client.Address, s.token, s.conf.Dir, speed/3600.0, perHour, 100*flags, 100*fixes, people, delay, 100*wrong)
+`, s.gateway.SignIn("/accuracy"), s.conf.Dir, speed/3600.0, perHour, 100*flags, 100*fixes, people, delay, 100*wrong)
 }
 
 func (s *story) chapters(ctx context.Context) error {
@@ -341,7 +341,7 @@ func (s *story) change(ctx context.Context) error {
 	s.report.DriftAt = s.drift.Format(time.RFC3339)
 	s.world.drifted.Store(true)
 	s.screen.Event("4. drift    from now on pictures arrive turned by 90 degrees, %s", s.drift.Format("Mon 2 Jan 15:04"))
-	return ctx.Err()
+	return s.gateway.Mark(ctx, "drift_begin", "the demo turned the pictures by 90 degrees")
 }
 
 // alarm waits for the gateway to notice by itself.

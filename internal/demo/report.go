@@ -96,7 +96,10 @@ func (s *story) table(w io.Writer) {
 		row("recovered accuracy", "%.3f", r.RecoveredAccuracy)
 	}
 	row("took", "%.0f s, at most %d MiB", r.Seconds, r.PeakMiB)
-	row("look at", "%s/accuracy  /models  /label  /runs", s.client.Address)
+	if !s.Exit {
+		row("look at", "%s", s.gateway.SignIn("/accuracy"))
+		row("", "and /models  /label  /runs  /decisions  /")
+	}
 	if s.Options.Report != "" {
 		row("report", "%s", s.Options.Report)
 	}

@@ -58,7 +58,7 @@ func (p *people) upload(ctx context.Context, t *testing.T, rng *rand.Rand, every
 		class := rng.IntN(len(driftgate.FashionMNIST))
 		var drift dataset.Drift
 		if p.drifted.Load() {
-			drift = dataset.Drift{Rotation: 90, Invert: true}
+			drift = dataset.Drift{Rotation: 90}
 		}
 		png, err := dataset.EncodePNG(dataset.Garment(class, drift, rng), 28, 28, 1)
 		if err != nil {

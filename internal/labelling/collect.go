@@ -67,13 +67,13 @@ func batchLine(correct, labelled int) string {
 }
 
 func (s *Service) collect(ctx context.Context, report *CollectReport) error {
-	classes := s.o.Classes()
-	if classes == nil {
-		return fmt.Errorf("no model is loaded, so no class list: %w", dg.ErrIncomplete)
-	}
 	answers, err := s.due(ctx)
 	if err != nil {
 		return err
+	}
+	classes := s.o.Classes()
+	if len(answers) > 0 && classes == nil {
+		return fmt.Errorf("no model is loaded, so no class list for %d answers: %w", len(answers), dg.ErrIncomplete)
 	}
 	moves, err := s.moves(ctx, answers, classes, report)
 	if err == nil {

@@ -280,8 +280,20 @@ func TestALabelByOthersOutranksTheAnswer(t *testing.T) {
 
 func TestWithoutClassListNothingIsCollected(t *testing.T) {
 	w := golden(t)
+	w.curate(halfHour, false)
+	if err := w.service().Answer(t.Context(), "ann", "low.png", "Bag"); err != nil {
+		t.Fatal(err)
+	}
 	w.o.Classes = nil
 	if _, err := w.service().Collect(t.Context()); !errors.Is(err, dg.ErrIncomplete) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestBeforeTheFirstModelThereIsNothingToCollect(t *testing.T) {
+	w := newWorld(t)
+	w.o.Classes = nil
+	if _, err := w.service().Collect(t.Context()); err != nil {
 		t.Errorf("error %v", err)
 	}
 }

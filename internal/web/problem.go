@@ -109,9 +109,18 @@ func statusText(status int) string {
 // operation, and logs what is the gateway's own fault.
 func (s *server) apiError(ctx context.Context, err error) error {
 	if status := statusOf(err); status >= 500 {
-		s.log.LogAttrs(ctx, slog.LevelError, "request failed", slog.Int("status", status), slog.Any("error", err))
+		s.log.LogAttrs(ctx, level(status), "request failed", slog.Int("status", status), slog.Any("error", err))
 	}
 	return problemOf(err, true)
+}
+
+// level is how loud a failed request is: 503 says "later", and that is no fault
+// of the moment's.
+func level(status int) slog.Level {
+	if status == http.StatusServiceUnavailable {
+		return slog.LevelWarn
+	}
+	return slog.LevelError
 }
 
 // fail answers a request of the root routes and pages with err: as a page when
@@ -119,7 +128,7 @@ func (s *server) apiError(ctx context.Context, err error) error {
 func (s *server) fail(c *gin.Context, err error) {
 	p := problemOf(err, s.signedIn(c))
 	if p.Status >= 500 {
-		s.log.LogAttrs(c.Request.Context(), slog.LevelError, "request failed", slog.String("route", c.FullPath()),
+		s.log.LogAttrs(c.Request.Context(), level(p.Status), "request failed", slog.String("route", c.FullPath()),
 			slog.Int("status", p.Status), slog.Any("error", err))
 	}
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
