@@ -3,6 +3,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -96,6 +97,9 @@ func ReadFolder(dir string, o FolderOptions) (Set, Report, error) {
 	}
 	found, err := scanFolder(dir, o)
 	r := Report{Name: o.Name, LeftOut: found.leftOut}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", dg.ErrNotFound, err)
+	}
 	if err != nil {
 		return fail(r, err)
 	}

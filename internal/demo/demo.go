@@ -77,9 +77,9 @@ func settings(c config.Config) config.Config {
 	c.Alarm.ReferenceLabels = 300
 	c.Trigger.CoolDown = 12 * time.Hour
 	c.Train.Replay = 3000
-	c.Train.MinLabels = 500
+	c.Train.MinLabels = 600
 	c.Train.Wait = 5 * 24 * time.Hour
-	c.Train.Lookback = 7 * 24 * time.Hour
+	c.Train.Lookback = 24 * time.Hour
 	c.HTTP.RatePerIP = 0
 	return c
 }

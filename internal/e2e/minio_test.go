@@ -11,11 +11,11 @@ import (
 	"driftgate/internal/objstore/objstoretest"
 )
 
-// minio starts a real MinIO and returns how to reach it.
-func minio(t *testing.T) objstore.Options {
+// minioServer starts a real MinIO and returns how to reach it.
+func minioServer(t *testing.T) (objstore.Options, *process) {
 	t.Helper()
 	o := objstore.Options{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", freePort(t)), AccessKey: "e2e-access", SecretKey: "e2e-secret-key"}
-	start(t, []string{"MINIO_ROOT_USER=" + o.AccessKey, "MINIO_ROOT_PASSWORD=" + o.SecretKey, "MINIO_BROWSER=off", "MINIO_UPDATE=off"},
+	p := start(t, []string{"MINIO_ROOT_USER=" + o.AccessKey, "MINIO_ROOT_PASSWORD=" + o.SecretKey, "MINIO_BROWSER=off", "MINIO_UPDATE=off"},
 		tool(t, "minio"), "server", "--quiet", "--address", o.Endpoint[len("http://"):], t.TempDir())
 	store, err := objstore.Open(o)
 	if err != nil {
@@ -23,11 +23,11 @@ func minio(t *testing.T) objstore.Options {
 	}
 	// MinIO's health endpoint answers before its buckets do.
 	eventually(t, 60*time.Second, "MinIO lists buckets", func() bool { return store.Ready(t.Context()) == nil })
-	return o
+	return o, p
 }
 
 func TestMinIOPassesTheConformanceSuite(t *testing.T) {
-	o := minio(t)
+	o, _ := minioServer(t)
 	objstoretest.Run(t, func(t *testing.T) *objstore.Store {
 		store, err := objstore.Open(o)
 		if err != nil {
