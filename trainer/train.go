@@ -58,7 +58,7 @@ func train(ctx context.Context, job Job, src source, progress func(Progress)) (*
 	if err != nil {
 		return nil, err
 	}
-	defer t.learner.Close()
+	defer func() { _ = t.learner.Close() }() // frees memory, keeps nothing
 	if err := t.run(ctx); err != nil {
 		return nil, err
 	}

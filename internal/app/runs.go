@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -95,7 +94,7 @@ func (r runs) Train(ctx context.Context, t web.TrainRequest) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	in := pipeline.TrainInput{Dataset: string(ref), Options: json.RawMessage(t.Options), Promote: t.Promote}
+	in := pipeline.TrainInput{Dataset: string(ref), Options: t.Options, Promote: t.Promote}
 	id := "train-" + r.Config.Model + "-" + uuid.NewString()[:8]
 	return id, r.engine.StartFor(ctx, id, "train", r.Config.Model, in)
 }

@@ -36,10 +36,7 @@ var splitNames = map[string]string{
 	"test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }
 
-var (
-	food11Name   = regexp.MustCompile(`^([0-9]{1,2})_[0-9]+\.[A-Za-z]+$`)
-	numberedName = regexp.MustCompile(`^class_([0-9]{2,3})$`)
-)
+var food11Name = regexp.MustCompile(`^([0-9]{1,2})_[0-9]+\.[A-Za-z]+$`)
 
 // scanFolder finds images and class list below root, by file names alone.
 func scanFolder(root string, o FolderOptions) (scan, error) {

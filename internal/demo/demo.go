@@ -106,17 +106,13 @@ type Report struct {
 // Run plays the story; the error says which chapter did not come true.
 func Run(ctx context.Context, o Options) error {
 	conf := settings(o.Config)
-	if err := conf.Validate(); err != nil {
-		return err
-	}
-	temporary := o.Config.Dir == ""
-	if temporary {
+	if conf.Dir == "" {
 		dir, err := os.MkdirTemp("", "driftgate-demo-")
 		if err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
 		conf.Dir = dir
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary folder harms nobody
 	} else if err := unused(conf.Dir); err != nil {
 		return err
 	}

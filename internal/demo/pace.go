@@ -27,7 +27,7 @@ func (s *story) pace(ctx context.Context) error {
 		behind, err := s.behind(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				err = nil // told to end
 			}
 			return err
 		}

@@ -169,10 +169,7 @@ func (a *annotators) work(ctx context.Context, name string, rng *rand.Rand) erro
 			Tasks []task `json:"tasks"`
 		}
 		err := a.client.Get(ctx, "/api/v1/labels/tasks?n=20&annotator="+name, &got)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("demo: take label tasks: %w", err)
 		}
 		select {

@@ -63,12 +63,6 @@ func (s *screen) erase() {
 	}
 }
 
-// bar draws a share of 1 in width cells.
-func bar(share float64, width int) string {
-	n := int(math.Round(min(max(share, 0), 1) * float64(width)))
-	return strings.Repeat("█", n) + strings.Repeat("░", width-n)
-}
-
 // spark draws ratios as a line of blocks; NaN is a gap. The scale is fixed,
 // from 0 to 1, so that a fall looks as deep as it is.
 func spark(values []float64) string {

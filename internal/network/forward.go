@@ -67,7 +67,7 @@ func (p *plan) rows(x []float32, n int, dst []float32) {
 		h := x[i*p.inputs:][:p.inputs]
 		for k := range p.layers {
 			l := &p.layers[k]
-			out := a[:0]
+			var out []float32
 			if k == len(p.layers)-1 {
 				out = dst[i*p.classes:][:p.classes]
 			} else {

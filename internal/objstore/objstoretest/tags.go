@@ -118,7 +118,8 @@ func (s suite) paging(t *testing.T) {
 			t.Errorf("listed %d objects (tags: %v), want %d", i, withTags, n)
 		}
 	}
-	for range s.store.List(t.Context(), bucketA, s.key("page/"), true) {
+	for _, err := range s.store.List(t.Context(), bucketA, s.key("page/"), true) {
+		must(t, err)
 		break // ends the listing, leaves nothing behind
 	}
 	must(t, s.store.Delete(t.Context(), bucketA, want...))
