@@ -58,6 +58,7 @@ const (
 	recoverFor = 48 * time.Hour      // after the promotion, before it is judged
 	headline   = 24 * time.Hour      // window of the figures told
 	estimator  = "stratified"
+	manyImages = 20_000
 )
 
 // Settings returns c with what the fast clock needs: frequent curating and
@@ -257,7 +258,11 @@ func (s *story) firstChampion(ctx context.Context) (source, error) {
 		Run string `json:"run"`
 	}
 	s.screen.Event("2. train    the first champion")
-	if err := s.client.Post(ctx, "/api/v1/train", map[string]any{"dataset": set.Dataset, "promote": true}, &started); err != nil {
+	train := map[string]any{"dataset": set.Dataset, "promote": true}
+	if set.Train > manyImages {
+		train["options"] = map[string]int{"epochs": 4} // enough of so many, and the story goes on
+	}
+	if err := s.client.Post(ctx, "/api/v1/train", train, &started); err != nil {
 		return nil, fmt.Errorf("demo: train: %w", err)
 	}
 	run, err := s.follow(ctx, started.Run)
