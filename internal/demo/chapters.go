@@ -132,7 +132,7 @@ func (s *story) alarm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.report.AlarmAt = fired.Format(time.RFC3339)
+	s.report.AlarmAt = s.clock.Now().UTC().Format(time.RFC3339) // when it was raised, not the slot that raised it
 	s.screen.Event("5. alarm    fires, over predictions up to %s after the drift began; their labels were waited for until %s after it",
 		hours(fired.Sub(s.drift)), hours(s.clock.Now().Sub(s.drift)))
 	if fired.Before(s.drift) {
