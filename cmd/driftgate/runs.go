@@ -28,7 +28,7 @@ func newTrain(g *global) *cobra.Command {
 		Use:   "train",
 		Short: "train a model on a stored dataset",
 		Long:  "Trains on a stored dataset, in a process of its own, and stores the artifact.\nWith --promote it becomes the champion at once, which is how a first one comes to be.",
-		Example: `  driftgate train --dataset synthetic --promote
+		Example: `  driftgate train --dataset garments --promote
   driftgate train --dataset fashion-mnist --set train.epochs=8`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
