@@ -81,7 +81,7 @@ func TestConfigShowsSourcesAndMasksSecrets(t *testing.T) {
 
 // fill puts objects into the buckets of a folder, as another program would,
 // with nothing of driftgate running.
-func fill(t *testing.T, dir string, put func(put func(bucket, key string, tags map[string]string)) objstore.Buckets) {
+func fill(t *testing.T, dir string, objects func(put func(bucket, key string, tags map[string]string))) {
 	t.Helper()
 	server, err := embedded.Start(t.Context(), embedded.Options{Dir: filepath.Join(dir, "objects")})
 	if err != nil {
@@ -99,7 +99,7 @@ func fill(t *testing.T, dir string, put func(put func(bucket, key string, tags m
 	}
 	var g errgroup.Group
 	g.SetLimit(16)
-	put(func(bucket, key string, tags map[string]string) {
+	objects(func(bucket, key string, tags map[string]string) {
 		g.Go(func() error {
 			_, err := store.Put(context.Background(), bucket, key, []byte("an image"), objstore.PutOptions{Tags: tags, ContentType: "image/png"})
 			return err
@@ -133,7 +133,7 @@ func TestCleanBucketOfTheOldDAG(t *testing.T) {
 	dir := t.TempDir()
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	b := objstore.DefaultBuckets("")
-	fill(t, dir, func(put func(bucket, key string, tags map[string]string)) objstore.Buckets {
+	fill(t, dir, func(put func(bucket, key string, tags map[string]string)) {
 		for i := range 40 {
 			truth, predicted := i%11, i%11
 			if i%4 == 0 {
@@ -144,7 +144,6 @@ func TestCleanBucketOfTheOldDAG(t *testing.T) {
 				"timestamp": at.Add(-time.Duration(i) * time.Minute).Format(driftgate.TimeFormat), "flagged": "true",
 			})
 		}
-		return b
 	})
 	a := accuracy(t, dir, at.Add(time.Minute))
 	e, ok := a.Estimate("labelled")
@@ -162,7 +161,7 @@ func TestWorkedExampleComesOutOfTheBuckets(t *testing.T) {
 	dir := t.TempDir()
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	b := objstore.DefaultBuckets("")
-	fill(t, dir, func(put func(bucket, key string, tags map[string]string)) objstore.Buckets {
+	fill(t, dir, func(put func(bucket, key string, tags map[string]string)) {
 		n := 0
 		stratum := func(predictions, labels, correct int, confidence string, flagged bool) {
 			for i := range predictions {
@@ -186,7 +185,6 @@ func TestWorkedExampleComesOutOfTheBuckets(t *testing.T) {
 		stratum(9000, 300, 279, "0.950", false)
 		stratum(800, 200, 120, "0.500", false)
 		stratum(200, 100, 30, "0.950", true)
-		return b
 	})
 	a := accuracy(t, dir, at.Add(time.Minute))
 	s, _ := a.Estimate("stratified")

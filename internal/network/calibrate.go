@@ -1,10 +1,12 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
 	dg "driftgate"
+	"driftgate/internal/estimate"
 )
 
 // Temperatures outside these bounds mean that there was nothing to calibrate on.
@@ -71,31 +73,28 @@ func LogLoss(logits []float32, labels []int, weights []float32, classes int, tem
 	return sum / total
 }
 
-// CalibrationError is the expected calibration error over 15 bins of equal
-// width: the mean distance between confidence and accuracy, each bin by its
-// share of the samples. It runs 0 to 1; 0 for no samples.
+// calibrationBins is the usual number of bins (Guo et al., 2017).
+const calibrationBins = 15
+
+// CalibrationError is [estimate.CalibrationError] of logits at a temperature,
+// over 15 bins: 0 to 1; 0 for no samples, NaN for logits that are no numbers.
 func CalibrationError(logits []float32, labels []int, classes int, temperature float64) float64 {
-	const bins = 15
-	var confidence, correct [bins]float64
+	confidence, right := make([]float64, len(labels)), make([]bool, len(labels))
 	row := make([]float32, classes)
 	for i, label := range labels {
 		copy(row, logits[i*classes:][:classes])
 		softmax(row, classes, temperature)
 		best := Argmax(row)
-		k := min(bins-1, int(float64(row[best])*bins))
-		confidence[k] += float64(row[best])
-		if best == label {
-			correct[k]++
-		}
+		confidence[i], right[i] = min(1, float64(row[best])), best == label // float32 may end a hair above 1
 	}
-	if len(labels) == 0 {
+	e, err := estimate.CalibrationError(confidence, right, calibrationBins)
+	switch {
+	case errors.Is(err, dg.ErrTooFewSamples):
 		return 0
+	case err != nil:
+		return math.NaN()
 	}
-	var sum float64
-	for k := range confidence {
-		sum += math.Abs(confidence[k] - correct[k])
-	}
-	return sum / float64(len(labels))
+	return e
 }
 
 // Argmax is the position of the largest value, the first of equals.
