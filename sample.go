@@ -52,7 +52,15 @@ type Sample struct {
 	Stratum          Stratum // empty until curated
 	SamplingFraction float64 // chance of being picked within its stratum and interval, 0 to 1; 0 when not curated
 	LabelSource      LabelSource
+	Votes            Votes // zero when one person answered
 	LabelledAt       time.Time
+}
+
+// Votes are the answers of several people about one sample: the weight of a
+// label on which they disagree.
+type Votes struct {
+	Agree int // people who named the model's class
+	Of    int // people who answered, 2 to 99; 0: one, whose answer is the label
 }
 
 // ID returns the sample's identity across buckets: the file name of its key.
@@ -97,7 +105,7 @@ func (s Sample) Tags() map[string]string {
 	set(TagModelVersion, s.ModelVersion, s.ModelVersion != "")
 	set(TagStratum, string(s.Stratum), s.Stratum != "")
 	set(TagSamplingFraction, strconv.FormatFloat(s.SamplingFraction, 'g', -1, 64), s.SamplingFraction > 0)
-	set(TagLabelSource, string(s.LabelSource), s.LabelSource != "")
+	set(TagLabelSource, formatSource(s.LabelSource, s.Votes), s.LabelSource != "")
 	set(TagLabelledAt, s.LabelledAt.UTC().Format(TimeFormat), !s.LabelledAt.IsZero())
 	return tags
 }
@@ -136,7 +144,7 @@ func ParseSample(key string, tags map[string]string) (Sample, error) {
 	if v, ok := tags[TagSamplingFraction]; ok {
 		s.SamplingFraction = parseRatio(TagSamplingFraction, v, bad)
 	}
-	s.LabelSource = LabelSource(tags[TagLabelSource])
+	s.LabelSource, s.Votes = parseSource(tags[TagLabelSource], bad)
 	if v, ok := tags[TagLabelledAt]; ok {
 		s.LabelledAt = parseTime(TagLabelledAt, v, bad)
 	}
@@ -144,6 +152,30 @@ func ParseSample(key string, tags map[string]string) (Sample, error) {
 		return s, fmt.Errorf("sample %s: %w: %w", key, ErrInvalid, errors.Join(errs...))
 	}
 	return s, nil
+}
+
+// formatSource writes who gave a label, and how many of several agreed with the
+// model: "human", "human:1/3".
+func formatSource(source LabelSource, v Votes) string {
+	if v.Of == 0 {
+		return string(source)
+	}
+	return fmt.Sprintf("%s:%d/%d", source, v.Agree, v.Of)
+}
+
+func parseSource(value string, bad func(tag, value, want string)) (LabelSource, Votes) {
+	source, votes, several := strings.Cut(value, ":")
+	if !several {
+		return LabelSource(value), Votes{}
+	}
+	agree, of, _ := strings.Cut(votes, "/")
+	a, errA := strconv.Atoi(agree)
+	n, errN := strconv.Atoi(of)
+	if errA != nil || errN != nil || n < 2 || n > 99 || a < 0 || a > n {
+		bad(TagLabelSource, value, "human, proxy, or human:AGREE/OF with AGREE of 2 to 99 people naming the model's class")
+		return LabelSource(source), Votes{}
+	}
+	return LabelSource(source), Votes{Agree: a, Of: n}
 }
 
 func parseTime(tag, value string, bad func(tag, value, want string)) time.Time {
