@@ -34,7 +34,9 @@ type Config struct {
 	Curate    Curate    `key:"curate"`
 	Collect   Collect   `key:"collect"`
 	Reconcile Reconcile `key:"reconcile"`
+	Ledger    Ledger    `key:"ledger"`
 	Metrics   Metrics   `key:"metrics"`
+	Drift     Drift     `key:"drift"`
 	StatsD    StatsD    `key:"statsd"`
 	Alarm     Alarm     `key:"alarm"`
 	Trigger   Trigger   `key:"trigger"`
@@ -89,11 +91,14 @@ type Curate struct {
 type Collect struct {
 	Every time.Duration `key:"every" doc:"how often answered tasks are collected"`
 	Undo  time.Duration `key:"undo" doc:"how long an answer may be taken back before it is collected"`
+
+	Annotators int `key:"annotators" doc:"how many people are asked about each image, 1 to 9; the majority is the label, and disagreement lowers its weight"`
 }
 
 // Reconcile reads the buckets for what other programs wrote.
 type Reconcile struct {
-	Every time.Duration `key:"every" doc:"how often; 0 is never"`
+	Every     time.Duration `key:"every" doc:"how often; 0 is never"`
+	TagsEvery time.Duration `key:"tags_every" doc:"how often the tags of known objects are read again, for what other hands edit"`
 }
 
 // Metrics is the windowed production accuracy.
@@ -102,6 +107,24 @@ type Metrics struct {
 	Stride    time.Duration   `key:"stride" doc:"windows end on multiples of this"`
 	MinLabels int             `key:"min_labels" doc:"below this many labels a window exports no ratio"`
 	Refresh   time.Duration   `key:"refresh" doc:"how often the snapshot is made"`
+
+	RecordEvery time.Duration `key:"record_every" doc:"how often the figures are kept as published, for accuracy --replay"`
+	Keep        time.Duration `key:"keep" doc:"how long they are kept"`
+}
+
+// Ledger is the SQL index of what the buckets hold.
+type Ledger struct {
+	DSN string `key:"dsn" secret:"yes" doc:"PostgreSQL URL, postgres://user:password@host:5432/database; empty keeps SQLite in DIR/ledger.db"`
+}
+
+// Drift is the comparison of inputs with those of the champion's first days,
+// which needs no labels.
+type Drift struct {
+	Window               time.Duration `key:"window" doc:"span of the predictions that are compared"`
+	Every                time.Duration `key:"every" doc:"how often they are compared"`
+	MinPredictions       int           `key:"min_predictions" doc:"below this many predictions there is no score"`
+	ReferencePredictions int           `key:"reference_predictions" doc:"the champion's first predictions, which the others are compared with"`
+	Years                float64       `key:"years" doc:"mean time until a score passes its threshold without drift, years: at least this"`
 }
 
 // StatsD is the second way out, read from the same snapshot.
@@ -167,10 +190,11 @@ func Default() Config {
 		Serving: Serving{MaxImageBytes: 20 << 20, MaxPixels: 50_000_000, SpoolItems: 10_000,
 			SpoolBytes: 1 << 30, Follow: 2 * time.Second},
 		Curate:    Curate{Every: 30 * time.Minute, Threshold: 0.7, Random: 5},
-		Collect:   Collect{Every: time.Minute, Undo: 10 * time.Second},
-		Reconcile: Reconcile{Every: 10 * time.Minute},
+		Collect:   Collect{Every: time.Minute, Undo: 10 * time.Second, Annotators: 1},
+		Reconcile: Reconcile{Every: 10 * time.Minute, TagsEvery: 10 * time.Minute},
 		Metrics: Metrics{Windows: []time.Duration{30 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour},
-			Stride: time.Minute, MinLabels: 30, Refresh: 5 * time.Second},
+			Stride: time.Minute, MinLabels: 30, Refresh: time.Second, RecordEvery: 30 * time.Minute, Keep: 90 * 24 * time.Hour},
+		Drift:  Drift{Window: 24 * time.Hour, Every: time.Hour, MinPredictions: 50, ReferencePredictions: 1000, Years: 1},
 		StatsD: StatsD{Prefix: "driftgate", Style: "influxdb", Every: 10 * time.Second},
 		Alarm: Alarm{Years: 10, Tolerance: 0.02, ReferenceLabels: 300, Slot: 6 * time.Hour, LabelGrace: 24 * time.Hour,
 			ResolveHold: 24 * time.Hour},
@@ -224,10 +248,21 @@ func (c Config) check() []fault {
 	atLeast(c.Curate.MaxLow, 0, "curate.max_low")
 	positive(c.Collect.Every, "collect.every")
 	want(c.Collect.Undo >= 0, "collect.undo", "%s: want 0s or more", c.Collect.Undo)
+	want(c.Collect.Annotators >= 1 && c.Collect.Annotators <= 9, "collect.annotators", "%d: want 1 to 9", c.Collect.Annotators)
+	positive(c.Reconcile.TagsEvery, "reconcile.tags_every")
 	want(c.Reconcile.Every >= 0, "reconcile.every", "%s: want 0s or more", c.Reconcile.Every)
 	want(len(c.Metrics.Windows) > 0 && len(c.Metrics.Windows) <= 10 && slices.IsSorted(c.Metrics.Windows) && c.Metrics.Windows[0] > 0,
 		"metrics.windows", "%v: want 1 to 10 lengths, shortest first", c.Metrics.Windows)
 	positive(c.Metrics.Stride, "metrics.stride")
+	positive(c.Metrics.RecordEvery, "metrics.record_every")
+	positive(c.Metrics.Keep, "metrics.keep")
+	want(c.Ledger.DSN == "" || strings.HasPrefix(c.Ledger.DSN, "postgres://") || strings.HasPrefix(c.Ledger.DSN, "postgresql://"),
+		"ledger.dsn", "want postgres://user:password@host:5432/database, or empty for SQLite")
+	positive(c.Drift.Window, "drift.window")
+	positive(c.Drift.Every, "drift.every")
+	atLeast(c.Drift.MinPredictions, 1, "drift.min_predictions")
+	atLeast(c.Drift.ReferencePredictions, 1, "drift.reference_predictions")
+	want(c.Drift.Years > 0, "drift.years", "%g: want more than 0", c.Drift.Years)
 	atLeast(c.Metrics.MinLabels, 1, "metrics.min_labels")
 	positive(c.Metrics.Refresh, "metrics.refresh")
 	want(slices.Contains([]string{"influxdb", "dogstatsd"}, c.StatsD.Style), "statsd.style", "%q: want influxdb or dogstatsd", c.StatsD.Style)
