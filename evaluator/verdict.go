@@ -72,7 +72,7 @@ func (v verdict) hold(format string, args ...any) {
 func (v verdict) challengerUpper(s strata) float64 {
 	var counts []estimate.Stratum
 	for _, h := range s.all() {
-		counts = append(counts, estimate.Stratum{N: max(h.N, h.Pairs), M: h.Pairs, K: h.BothRight + h.Gains, Group: h.Group})
+		counts = append(counts, estimate.Stratum{N: max(h.N, h.Pairs), M: h.Pairs, K: float64(h.BothRight + h.Gains), Group: h.Group})
 	}
 	e, err := estimate.Stratified(counts)
 	if err != nil {

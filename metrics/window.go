@@ -127,7 +127,7 @@ func accuracy(tallies []ledger.Tally, minLabels int) dg.Accuracy {
 	slices.SortFunc(a.Strata, func(x, y dg.StratumCount) int {
 		return cmp.Compare(slices.Index(dg.Strata, x.Stratum), slices.Index(dg.Strata, y.Stratum))
 	})
-	a.Estimates = append(a.Estimates, estimate.Estimates(counts, minLabels)...)
+	a.Estimates = append(a.Estimates, estimate.Estimates(counts, minLabels, nil, estimate.Rectifier{})...)
 	a.Note = estimate.Note(counts, minLabels)
 	if unseen := a.Predictions - known; known > 0 && unseen > 0 {
 		a.Note = strings.TrimPrefix(fmt.Sprintf("%s; %d labelled predictions are not in production", a.Note, unseen), "; ")

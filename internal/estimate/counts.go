@@ -9,37 +9,52 @@ import (
 // The names of the estimators, as they stand in JSON and in metric labels.
 const (
 	NameStratified = "stratified" // the headline: every stratum by its share of the predictions
+	NamePPI        = "ppi"        // the same, sharpened by the model's confidence on every prediction
 	NameLabelled   = "labelled"   // the plain share over all labels: for comparison only
+	NameExpected   = "expected"   // what the model's confidence promises, without any label
 )
 
-// Estimates returns the figures for a window's counts, the headline first; nil
-// with fewer than minLabels labels (at least 1), because a gap is honest.
-// Impossible counts give nil too.
+// Names lists the estimators in the order of a window's figures.
+var Names = []string{NameStratified, NamePPI, NameLabelled, NameExpected}
+
+// Estimates returns the figures for a window's counts in the order of [Names],
+// the headline first. l comes from an earlier window ([LambdasOf]; nil leaves
+// `ppi` equal to `stratified`), calibration from the time when the champion was
+// at its best ([RectifierOf]; zero when it is not known yet).
 //
+// With fewer than minLabels labels (at least 1) there is no measured figure,
+// because a gap is honest: then `expected`, which needs no label, stands alone.
+// Figures that need a confidence are left out when no prediction has one.
 // Without a count of predictions (every stratum not curated by driftgate, and
 // no prediction beyond the labels: a clean bucket alone) there is nothing to
-// weigh by: then `labelled` is the only figure, and [Note] says so.
-func Estimates(counts []dg.StratumCount, minLabels int) []dg.Estimate {
-	var k, m int
+// weigh by: then `labelled` is the only figure, and [Note] says so. Impossible
+// counts give nil.
+func Estimates(counts []dg.StratumCount, minLabels int, l Lambdas, calibration Rectifier) []dg.Estimate {
+	if _, _, _, err := checkStrata(FromCounts(counts)); err != nil {
+		return nil
+	}
+	var k float64
+	var m int
 	for _, c := range counts {
-		k += c.Correct
+		k += c.Agreement()
 		m += c.Labels
 	}
-	if m < max(1, minLabels) {
-		return nil
-	}
-	labelled, err := Labelled(k, m)
-	if err != nil {
-		return nil
-	}
-	if Uncounted(counts) {
-		return []dg.Estimate{labelled}
+	measured, counted := m >= max(1, minLabels), !Uncounted(counts)
+	var out []dg.Estimate
+	add := func(wanted bool, e dg.Estimate, err error) {
+		if wanted && err == nil {
+			out = append(out, e)
+		}
 	}
 	stratified, err := Stratified(FromCounts(counts))
-	if err != nil {
-		return nil
-	}
-	return []dg.Estimate{stratified, labelled}
+	add(measured && counted, stratified, err)
+	ppi, err := PPI(counts, l)
+	add(measured && counted, ppi, err)
+	labelled, err := Labelled(k, m)
+	add(measured, labelled, err)
+	expected, err := ExpectedOf(counts, calibration)
+	add(counted, expected, err)
+	return out
 }
 
 // Note says in words what a reader of the window's figures must know: that
@@ -70,7 +85,7 @@ func Note(counts []dg.StratumCount, minLabels int) string {
 func FromCounts(counts []dg.StratumCount) []Stratum {
 	s := make([]Stratum, len(counts))
 	for i, c := range counts {
-		s[i] = Stratum{N: c.Predictions, M: c.Labels, K: c.Correct, Group: string(c.Stratum)}
+		s[i] = Stratum{N: c.Predictions, M: c.Labels, K: c.Agreement(), Group: string(c.Stratum)}
 	}
 	return s
 }

@@ -44,7 +44,7 @@ type truth struct {
 func draw(rng *rand.Rand, design []truth) (s []Stratum, right, total int) {
 	for _, h := range design {
 		k := binomial(rng, h.m, h.p)
-		s = append(s, Stratum{N: h.n, M: h.m, K: k, Group: h.group})
+		s = append(s, Stratum{N: h.n, M: h.m, K: float64(k), Group: h.group})
 		right += k + binomial(rng, h.n-h.m, h.p)
 		total += h.n
 	}

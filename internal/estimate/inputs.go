@@ -9,8 +9,8 @@ import (
 	dg "driftgate"
 )
 
-// MixDrift compares predicted classes with a reference mix.
-type MixDrift struct {
+// ClassMixDrift compares predicted classes with a reference mix.
+type ClassMixDrift struct {
 	Distance  float64 // Jensen-Shannon distance, base 2: 0 alike to 1 disjoint
 	ChiSquare float64 // Pearson's statistic of goodness of fit
 	Freedom   int     // its degrees of freedom: classes with a reference share, less one
@@ -23,23 +23,23 @@ type MixDrift struct {
 // of drift and many are. The reference is taken as known.
 // The error is [dg.ErrInvalid] for lists that do not fit each other and
 // [dg.ErrTooFewSamples] without predictions.
-func ClassMix(counts []int, reference []float64) (MixDrift, error) {
+func ClassMix(counts []int, reference []float64) (ClassMixDrift, error) {
 	if len(counts) != len(reference) || len(counts) < 2 {
-		return MixDrift{}, fmt.Errorf("estimate: class mix: %d counts against %d reference shares: want as many, at least 2: %w", len(counts), len(reference), dg.ErrInvalid)
+		return ClassMixDrift{}, fmt.Errorf("estimate: class mix: %d counts against %d reference shares: want as many, at least 2: %w", len(counts), len(reference), dg.ErrInvalid)
 	}
 	var n, total float64
 	for i, r := range reference {
 		if counts[i] < 0 || !(r >= 0) || math.IsInf(r, 1) {
-			return MixDrift{}, fmt.Errorf("estimate: class mix: class %d: count %d, share %g: want none negative: %w", i, counts[i], r, dg.ErrInvalid)
+			return ClassMixDrift{}, fmt.Errorf("estimate: class mix: class %d: count %d, share %g: want none negative: %w", i, counts[i], r, dg.ErrInvalid)
 		}
 		n += float64(counts[i])
 		total += r
 	}
 	if total == 0 {
-		return MixDrift{}, fmt.Errorf("estimate: class mix: all reference shares are 0: %w", dg.ErrInvalid)
+		return ClassMixDrift{}, fmt.Errorf("estimate: class mix: all reference shares are 0: %w", dg.ErrInvalid)
 	}
 	if n == 0 {
-		return MixDrift{}, fmt.Errorf("estimate: class mix: no predictions: %w", dg.ErrTooFewSamples)
+		return ClassMixDrift{}, fmt.Errorf("estimate: class mix: no predictions: %w", dg.ErrTooFewSamples)
 	}
 	shares := make([]float64, len(reference))
 	var sum float64
@@ -49,7 +49,7 @@ func ClassMix(counts []int, reference []float64) (MixDrift, error) {
 		}
 		sum += shares[i]
 	}
-	d := MixDrift{Freedom: -1}
+	d := ClassMixDrift{Freedom: -1}
 	for i := range shares {
 		p, q := shares[i]/sum, float64(counts[i])/n
 		if p == 0 {
@@ -102,25 +102,4 @@ func CalibrationError(confidence []float64, right []bool, bins int) (float64, er
 		sum += math.Abs(g)
 	}
 	return sum / float64(len(right)), nil
-}
-
-// Expected is the accuracy that calibrated confidences promise without any
-// label, and its Poisson-binomial standard deviation: .9,.8,.6,.95,.7 give 0.79
-// and 0.172916. It is blind to concept drift, and the deviation says nothing of
-// the calibration's own error. The error is [dg.ErrTooFewSamples] for none and
-// [dg.ErrInvalid] for a confidence outside 0 to 1.
-func Expected(confidence []float64) (accuracy, deviation float64, err error) {
-	if len(confidence) == 0 {
-		return 0, 0, fmt.Errorf("estimate: expected: no predictions: %w", dg.ErrTooFewSamples)
-	}
-	n := float64(len(confidence))
-	var variance float64
-	for i, c := range confidence {
-		if !(c >= 0 && c <= 1) {
-			return 0, 0, fmt.Errorf("estimate: expected: confidence %d is %g: want 0 to 1: %w", i, c, dg.ErrInvalid)
-		}
-		accuracy += c / n
-		variance += c * (1 - c)
-	}
-	return accuracy, math.Sqrt(variance) / n, nil
 }

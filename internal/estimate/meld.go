@@ -31,7 +31,7 @@ func meldCells(s []Stratum, total float64, rate bool) []cell {
 	var order []string
 	for _, h := range s {
 		w, n, m := float64(h.N)/total, float64(h.N), float64(h.M)
-		c := cell{k: float64(h.K), m: m, open: w, left: math.Inf(1)}
+		c := cell{k: h.K, m: m, open: w, left: math.Inf(1)}
 		if !rate {
 			c.known, c.open, c.left = w*c.k/n, w*(1-m/n), n-m
 		}

@@ -102,7 +102,7 @@ func span(a, b, correlation float64) float64 {
 func outcome(cells []PairStratum, count func(PairStratum) int) []Stratum {
 	s := make([]Stratum, len(cells))
 	for i, h := range cells {
-		s[i] = Stratum{Group: h.Group, N: h.N, M: h.Pairs, K: count(h)}
+		s[i] = Stratum{Group: h.Group, N: h.N, M: h.Pairs, K: float64(count(h))}
 	}
 	return s
 }

@@ -23,7 +23,7 @@ func FuzzStratified(f *testing.F) {
 			h := Stratum{N: rng.IntN(1 << rng.IntN(30)), Group: []string{"", "a", "b"}[rng.IntN(3)]}
 			if h.N > 0 && rng.IntN(4) > 0 {
 				h.M = rng.IntN(min(h.N, 1000)) + rng.IntN(2)
-				h.K = rng.IntN(h.M + 1)
+				h.K = float64(rng.IntN(h.M + 1))
 			}
 			labels += h.M
 			s = append(s, h)
@@ -77,7 +77,7 @@ func TestLabelledRefuses(t *testing.T) {
 		t.Errorf("no labels: %v", err)
 	}
 	for _, c := range [][2]int{{3, 2}, {-1, 2}, {0, -1}} {
-		if _, err := Labelled(c[0], c[1]); !errors.Is(err, dg.ErrInvalid) {
+		if _, err := Labelled(float64(c[0]), c[1]); !errors.Is(err, dg.ErrInvalid) {
 			t.Errorf("%v: %v, want ErrInvalid", c, err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestGroupOfOneIsTheStratumAlone(t *testing.T) {
 		for i := range 1 + rng.IntN(4) {
 			n := 2 + rng.IntN(5000)
 			m := 1 + rng.IntN(min(n, 300))
-			h := Stratum{N: n, M: m, K: rng.IntN(m + 1)}
+			h := Stratum{N: n, M: m, K: float64(rng.IntN(m + 1))}
 			alone = append(alone, h)
 			h.Group = fmt.Sprint(i)
 			grouped = append(grouped, h)
@@ -108,7 +108,7 @@ func TestGroupOfOneIsTheStratumAlone(t *testing.T) {
 func TestMoreLabelsNarrow(t *testing.T) {
 	last := 2.0
 	for _, m := range []int{10, 30, 100, 300, 1000, 3000, 10000} {
-		e, err := Stratified([]Stratum{{N: 10000, M: m, K: m * 9 / 10}})
+		e, err := Stratified([]Stratum{{N: 10000, M: m, K: float64(m * 9 / 10)}})
 		if err != nil {
 			t.Fatal(err)
 		}

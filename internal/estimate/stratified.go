@@ -10,9 +10,9 @@ import (
 // Stratum is the tally of one cell of the sampling design: one reason for
 // labelling in one curate interval.
 type Stratum struct {
-	N int // predictions
-	M int // those labelled by people
-	K int // labelled, and the model was right
+	N int     // predictions
+	M int     // those labelled by people
+	K float64 // sum over the labelled of the share of people who agree with the model: their number that were right, where people were of one mind
 
 	// Group joins strata whose bounds are computed together: the curate
 	// intervals of one reason. Empty: the stratum stands alone. It never
@@ -29,8 +29,11 @@ type Stratum struct {
 // over the others, the bounds widen by the missing weight. Bounds are those of
 // [meld], for the realised accuracy of the window's predictions: a full census
 // collapses to the point. M above N is taken as N = M (labels known without
-// their predictions). The error is [dg.ErrTooFewSamples] without any label and
-// [dg.ErrInvalid] for impossible counts.
+// their predictions). Where several people disagree, K is a sum of shares; the
+// variance used is that of right and wrong with the same mean, p(1-p), which no
+// variable within [0, 1] exceeds: bounds may then be too wide, never too narrow.
+// The error is [dg.ErrTooFewSamples] without any label and [dg.ErrInvalid] for
+// impossible counts.
 func Stratified(strata []Stratum) (dg.Estimate, error) {
 	s, total, labels, err := checkStrata(strata)
 	if err != nil {
@@ -44,7 +47,7 @@ func Stratified(strata []Stratum) (dg.Estimate, error) {
 		w := float64(h.N) / total
 		if h.M > 0 {
 			weight += w
-			sum += w * float64(h.K) / float64(h.M)
+			sum += w * h.K / float64(h.M)
 			seen += float64(h.N)
 		}
 	}
@@ -75,8 +78,8 @@ func wholePredictions(lower, upper, n float64) (float64, float64) {
 // checkStrata drops empty strata, lifts N to M, and totals.
 func checkStrata(strata []Stratum) (s []Stratum, total float64, labels int, err error) {
 	for i, h := range strata {
-		if h.N < 0 || h.M < 0 || h.K < 0 || h.K > h.M {
-			return nil, 0, 0, fmt.Errorf("stratum %d: %d predictions, %d labels, %d correct: want none negative and correct within labels: %w", i, h.N, h.M, h.K, dg.ErrInvalid)
+		if h.N < 0 || h.M < 0 || !(h.K >= 0 && h.K <= float64(h.M)) { // also refuses NaN
+			return nil, 0, 0, fmt.Errorf("stratum %d: %d predictions, %d labels, %g correct: want none negative and correct within labels: %w", i, h.N, h.M, h.K, dg.ErrInvalid)
 		}
 		h.N = max(h.N, h.M)
 		if h.N == 0 {
@@ -127,7 +130,7 @@ func unbiased(h Stratum) float64 {
 		return 0.25
 	}
 	m := float64(h.M)
-	p := float64(h.K) / m
+	p := h.K / m
 	return p * (1 - p) * m / (m - 1)
 }
 

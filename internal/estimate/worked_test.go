@@ -83,7 +83,7 @@ func TestStratifiedAtItsEnds(t *testing.T) {
 	t.Run("one endless stratum is Clopper-Pearson", func(t *testing.T) {
 		for _, c := range [][2]int{{0, 20}, {1, 20}, {18, 20}, {20, 20}, {900, 1000}, {1999, 2000}} {
 			k, m := c[0], c[1]
-			e := must(Stratum{N: 1 << 52, M: m, K: k})
+			e := must(Stratum{N: 1 << 52, M: m, K: float64(k)})
 			near(t, "lower", e.Lower, betaQuantile(.025, float64(k), float64(m-k+1)), 1e-9)
 			near(t, "upper", e.Upper, betaQuantile(.975, float64(k+1), float64(m-k)), 1e-9)
 		}
@@ -127,7 +127,7 @@ func TestStratifiedAtItsEnds(t *testing.T) {
 	t.Run("lone labels borrow their group's variance", func(t *testing.T) {
 		var s []Stratum
 		for i := range 40 {
-			k := 1
+			k := 1.0
 			if i%4 == 0 {
 				k = 0
 			}
@@ -171,7 +171,7 @@ func TestEstimatesOfCounts(t *testing.T) {
 		{"impossible counts are a gap", []dg.StratumCount{{Stratum: dg.Random, Predictions: 20, Labels: 10, Correct: 11}}, 1, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := names(Estimates(tt.counts, tt.minLabels))
+			got := names(Estimates(tt.counts, tt.minLabels, nil, Rectifier{}))
 			if len(got) != len(tt.want) {
 				t.Fatalf("estimators %v, want %v", got, tt.want)
 			}
