@@ -77,12 +77,19 @@ func (c *Classifier) Logits(x []float32) ([]float32, error) {
 	n := len(x) / c.plan.inputs
 	out := make([]float32, n*c.plan.classes)
 	c.plan.logits(x, n, out)
-	for i, v := range out {
-		if v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 {
-			return nil, fmt.Errorf("network: classify: row %d gives %v, want finite inputs: %w", i/c.plan.classes, v, dg.ErrInvalid)
-		}
+	if err := c.finite(out); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+func (c *Classifier) finite(logits []float32) error {
+	for i, v := range logits {
+		if v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 {
+			return fmt.Errorf("network: classify: row %d gives %v, want finite inputs: %w", i/c.plan.classes, v, dg.ErrInvalid)
+		}
+	}
+	return nil
 }
 
 // Pixels classifies one image given as uint8 HWC of the preprocessing's size.
@@ -100,6 +107,27 @@ func (c *Classifier) Pixels(px []byte) ([]float32, error) {
 func (c *Classifier) Predict(img image.Image) ([]float32, error) {
 	return c.Probabilities(c.manifest.Preprocessing.Image(img))
 }
+
+// PredictFeatures is [Classifier.Predict] that also returns the penultimate
+// features of the image: the [Classifier.Features] activations that the last
+// dense layer sees, after the ReLU; the normalised pixels themselves where there
+// is no hidden layer. The probabilities are Predict's to the bit.
+func (c *Classifier) PredictFeatures(img image.Image) (probabilities, features []float32, err error) {
+	x := c.manifest.Preprocessing.Image(img)
+	if len(x) != c.plan.inputs {
+		return nil, nil, fmt.Errorf("network: classify: %d values, want %d: %w", len(x), c.plan.inputs, dg.ErrInvalid)
+	}
+	probabilities, features = make([]float32, c.plan.classes), make([]float32, c.plan.features())
+	c.plan.rows(x, 1, probabilities, features)
+	if err := c.finite(probabilities); err != nil {
+		return nil, nil, err
+	}
+	softmax(probabilities, c.plan.classes, c.manifest.Calibration.Temperature)
+	return probabilities, features, nil
+}
+
+// Features is how many penultimate features an image has.
+func (c *Classifier) Features() int { return c.plan.features() }
 
 // RecordSelfTest stores the answers that a gives to images (uint8 HWC) as its
 // self-test. It is the last step of making an artifact.

@@ -123,6 +123,48 @@ func TestPredictEqualsPixels(t *testing.T) {
 	}
 }
 
+func TestFeaturesAreWhatTheLastLayerSees(t *testing.T) {
+	px := dataset.Garment(3, dataset.Drift{}, rand.New(rand.NewPCG(1, 1)))
+	img := &image.Gray{Pix: px, Stride: 28, Rect: image.Rect(0, 0, 28, 28)}
+	for _, hidden := range [][]int{nil, {16}, {128, 64}, {33, 7, 19}} {
+		a := artifact(t, hidden...)
+		c := classifier(t, a)
+		want, err := c.Predict(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, features, err := c.PredictFeatures(img)
+		if err != nil || !slices.Equal(got, want) {
+			t.Fatalf("hidden %v: %v with features, %v without (%v)", hidden, got, want, err)
+		}
+		width := 784
+		if len(hidden) > 0 {
+			width = hidden[len(hidden)-1]
+		}
+		if len(features) != width || c.Features() != width {
+			t.Fatalf("hidden %v: %d features, said %d, want %d", hidden, len(features), c.Features(), width)
+		}
+		last := a.Weights[len(a.Weights)-2:] // the last layer by hand gives the same answer
+		logits := make([]float32, len(want))
+		for o := range logits {
+			sum := float64(last[1].Data[o])
+			for i, f := range features {
+				sum += float64(last[0].Data[o*width+i]) * float64(f)
+			}
+			logits[o] = float32(sum)
+		}
+		softmax(logits, len(logits), a.Manifest.Calibration.Temperature)
+		for o, p := range want {
+			if math.Abs(float64(logits[o]-p)) > 1e-5 {
+				t.Errorf("hidden %v: class %d has %v by its features, %v by the model", hidden, o, logits[o], p)
+			}
+		}
+		if len(hidden) > 0 && slices.Min(features) < 0 {
+			t.Errorf("hidden %v: a feature of %v passed the ReLU", hidden, slices.Min(features))
+		}
+	}
+}
+
 func TestClassifierRefusesWhatItCannotAnswer(t *testing.T) {
 	c := classifier(t, artifact(t, 16))
 	if _, err := c.Probabilities(make([]float32, 783)); !errors.Is(err, dg.ErrInvalid) {
@@ -211,6 +253,28 @@ func BenchmarkPredictOne(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkPredictImage(b *testing.B) {
+	c := classifier(b, artifact(b, 128, 64))
+	px := dataset.Garment(3, dataset.Drift{}, rand.New(rand.NewPCG(1, 1)))
+	img := &image.Gray{Pix: px, Stride: 28, Rect: image.Rect(0, 0, 28, 28)}
+	b.Run("plain", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := c.Predict(img); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("features", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, err := c.PredictFeatures(img); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func BenchmarkPredictBatch(b *testing.B) {

@@ -41,6 +41,9 @@ func newPlan(s Spec, w Weights) *plan {
 	return p
 }
 
+// features is the width of what the last layer sees.
+func (p *plan) features() int { return p.layers[len(p.layers)-1].in }
+
 // parallelWork is how many multiplications are worth another goroutine.
 const parallelWork = 4 << 20
 
@@ -49,18 +52,20 @@ const parallelWork = 4 << 20
 func (p *plan) logits(x []float32, n int, dst []float32) {
 	parts := min(n, runtime.GOMAXPROCS(0), 1+n*p.work/parallelWork)
 	if parts <= 1 {
-		p.rows(x, n, dst)
+		p.rows(x, n, dst, nil)
 		return
 	}
 	var wg sync.WaitGroup
 	for k := range parts {
 		a, b := k*n/parts, (k+1)*n/parts
-		wg.Go(func() { p.rows(x[a*p.inputs:b*p.inputs], b-a, dst[a*p.classes:b*p.classes]) })
+		wg.Go(func() { p.rows(x[a*p.inputs:b*p.inputs], b-a, dst[a*p.classes:b*p.classes], nil) })
 	}
 	wg.Wait()
 }
 
-func (p *plan) rows(x []float32, n int, dst []float32) {
+// rows works on n rows of x one after the other. When features is not nil, it
+// gets what the last layer sees of each row: p.features() values a row.
+func (p *plan) rows(x []float32, n int, dst, features []float32) {
 	scratch := make([]float32, 2*p.widest)
 	a, b := scratch[:p.widest], scratch[p.widest:]
 	for i := range n {
@@ -70,6 +75,9 @@ func (p *plan) rows(x []float32, n int, dst []float32) {
 			var out []float32
 			if k == len(p.layers)-1 {
 				out = dst[i*p.classes:][:p.classes]
+				if features != nil {
+					copy(features[i*l.in:][:l.in], h)
+				}
 			} else {
 				out = a[:l.out]
 			}
