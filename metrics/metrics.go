@@ -174,7 +174,7 @@ type Snapshot struct {
 	Windows    []dg.Accuracy      `json:"windows"` // in the order of Options.Windows
 	Alarm      AlarmStatus        `json:"alarm"`
 	InputDrift map[string]float64 `json:"input_drift"`         // by test, "class_mix": Jensen-Shannon distance, 0 to 1; no entry with too few predictions
-	ClassMix   *estimate.MixDrift `json:"class_mix,omitempty"` // the same with its chi-square; nil with too few predictions
+	ClassMix   *estimate.ClassMixDrift `json:"class_mix,omitempty"` // the same with its chi-square; nil with too few predictions
 
 	NewestLabelAt time.Time        `json:"newest_label_at,omitzero"` // over all versions; zero without labels
 	Outcomes      []ledger.Outcome `json:"outcomes"`
@@ -235,7 +235,7 @@ const TestClassMix = "class_mix"
 
 // classMix compares what the champion predicted lately with what it predicted
 // when it was trained. Input drift never retrains: it is a reason to look.
-func (m *Metrics) classMix(ctx context.Context, c serving, at time.Time) (*estimate.MixDrift, error) {
+func (m *Metrics) classMix(ctx context.Context, c serving, at time.Time) (*estimate.ClassMixDrift, error) {
 	if len(c.classes) == 0 || len(c.classMix) != len(c.classes) {
 		return nil, nil
 	}

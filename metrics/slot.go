@@ -32,8 +32,17 @@ type slotStratum struct {
 }
 
 type slotPick struct {
-	ID    string `json:"id"`
-	Wrong bool   `json:"wrong,omitempty"`
+	ID    string  `json:"id"`
+	Wrong bool    `json:"wrong,omitempty"`
+	Loss  float64 `json:"loss,omitempty"` // share of people who disagree with the model, where they were not of one mind
+}
+
+// loss is what the detector bets on.
+func (p slotPick) loss() float64 {
+	if p.Loss == 0 && p.Wrong {
+		return 1
+	}
+	return p.Loss
 }
 
 // slotOutcome is what one slot did.
@@ -115,7 +124,7 @@ func (in slotInputs) slot() estimate.Slot {
 	for _, h := range in.Strata {
 		t := estimate.SlotStratum{Predictions: h.Predictions}
 		for _, p := range h.Picks {
-			t.Picks = append(t.Picks, estimate.Pick{ID: p.ID, Wrong: p.Wrong})
+			t.Picks = append(t.Picks, estimate.Pick{ID: p.ID, Loss: p.loss()})
 		}
 		s.Strata = append(s.Strata, t)
 	}

@@ -107,8 +107,8 @@ type SlotStratum struct {
 
 // Pick is one sample picked for labelling.
 type Pick struct {
-	ID    string // the sample's identity: its hash deals it to a block
-	Wrong bool   // labelled, and the model was wrong; unlabelled counts as correct
+	ID   string  // the sample's identity: its hash deals it to a block
+	Loss float64 // share of the people who answered that disagree with the model, 0 to 1; unlabelled counts as 0
 }
 
 // SlotResult is what one slot did to the detector: kept with the slot's inputs,
@@ -123,7 +123,7 @@ type SlotResult struct {
 
 // Step closes one slot. Picks are dealt by the hash of their id into B blocks,
 // B the smallest number of picks over the strata that have any; a block's T is
-// the sum over strata of W_h times the share of its picks that are wrong. Each
+// the sum over strata of W_h times the mean loss of its picks there. Each
 // component moves by M <- (M + w)(1 + lambda (T - p0)) a block, w = slot length
 // in years / B. Evidence is looked at when the slot ends, not between blocks.
 //
@@ -204,15 +204,13 @@ func (slot Slot) blocks() []float64 {
 	t := make([]float64, b)
 	for _, h := range strata {
 		w := float64(h.Predictions) / float64(total)
-		picks, wrong := make([]int, b), make([]int, b)
+		picks, loss := make([]int, b), make([]float64, b)
 		for i, p := range deal(h.Picks, b) {
 			picks[i%b]++
-			if p.Wrong {
-				wrong[i%b]++
-			}
+			loss[i%b] += p.Loss
 		}
 		for i := range t {
-			t[i] += w * float64(wrong[i]) / float64(picks[i])
+			t[i] += w * loss[i] / float64(picks[i])
 		}
 	}
 	return t

@@ -15,11 +15,18 @@ import (
 
 var newYear = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+func loss(wrong bool) float64 {
+	if wrong {
+		return 1
+	}
+	return 0
+}
+
 // picks makes n picks named by prefix, the first wrong of them wrong.
 func picks(prefix string, n, wrong int) []Pick {
 	out := make([]Pick, n)
 	for i := range out {
-		out[i] = Pick{ID: fmt.Sprintf("%s%d", prefix, i), Wrong: i < wrong}
+		out[i] = Pick{ID: fmt.Sprintf("%s%d", prefix, i), Loss: loss(i < wrong)}
 	}
 	return out
 }
@@ -82,8 +89,8 @@ func TestDetectorIsFair(t *testing.T) {
 			s := &slot.Strata[h]
 			s.Picks = slices.Clone(s.Picks)
 			for i := range s.Picks {
-				s.Picks[i].Wrong = outcome>>(3*h+i)&1 == 1
-				if s.Picks[i].Wrong {
+				s.Picks[i].Loss = float64(outcome >> (3*h + i) & 1)
+				if s.Picks[i].Loss == 1 {
 					chance *= rate
 				} else {
 					chance *= 1 - rate
@@ -249,7 +256,7 @@ func (d *deployment) slot(n int) Slot {
 		ps := make([]Pick, min(h[0], h[1]))
 		for j := range ps {
 			d.id = (d.id + 1) % len(d.pool)
-			ps[j] = Pick{ID: d.pool[d.id], Wrong: d.rng.Float64() < rate}
+			ps[j] = Pick{ID: d.pool[d.id], Loss: loss(d.rng.Float64() < rate)}
 		}
 		s.Strata = append(s.Strata, SlotStratum{Predictions: h[0], Picks: ps})
 	}
@@ -265,7 +272,7 @@ func (d *deployment) reference() (upper float64, slots int) {
 		for i, h := range s.Strata {
 			c := dg.StratumCount{Stratum: []dg.Stratum{dg.Random, dg.LowConfidence, dg.Flagged}[i], Interval: s.Start, Predictions: h.Predictions, Labels: len(h.Picks)}
 			for _, p := range h.Picks {
-				if !p.Wrong {
+				if p.Loss == 0 {
 					c.Correct++
 				}
 			}

@@ -45,37 +45,43 @@ func MixtureEProcess(wrong []bool, p0 float64) []float64 {
 	return out
 }
 
-// ConfidenceSequence is the interval for the rate of k successes in n draws
-// that holds at all n at once with probability 1-alpha, tightest near n = tOpt,
-// which must be fixed before the first look: the two-sided beta-binomial
-// mixture (bernoulli_confidence_interval of confseq). 700 of 1,000 with alpha
-// .05, tOpt 100 is 0.651630 to 0.745950. No draws say nothing: 0 and 1.
-func ConfidenceSequence(k, n int, alpha, tOpt float64) (lower, upper float64) {
+// ConfidenceSequence is the interval for the mean of n draws from [0, 1] whose
+// sum is k. It holds at all n at once with probability 1-alpha, and is tightest
+// near n = tOpt, which must be fixed before the first look: the two-sided
+// beta-binomial mixture (bernoulli_confidence_interval of confseq). 700 of
+// 1,000 with alpha .05, tOpt 100 is 0.651630 to 0.745950. No draws say nothing:
+// 0 and 1. A sum outside 0 to n is taken as the nearer end.
+//
+// Whole answers are not needed: for a mean p and any q, (q/p)^x
+// ((1-q)/(1-p))^(1-x) is convex in x, so over x in [0, 1] with mean p its
+// expectation is at most that of a coin with mean p, which is 1.
+func ConfidenceSequence(k float64, n int, alpha, tOpt float64) (lower, upper float64) {
 	if n <= 0 {
 		return 0, 1
 	}
 	const a = .05 // the level at which tOpt is optimal; fixed, whatever alpha is
 	l := math.Log(1 / a)
 	r := max(tOpt/(2*l+math.Log(1+2*l))-1, .001)
-	kf, nf := float64(k), float64(n)
+	nf := float64(n)
+	k = min(nf, max(0, k))
 	inside := func(p float64) bool {
-		log := mathext.Lbeta(r*p+kf, r*(1-p)+nf-kf) - mathext.Lbeta(r*p, r*(1-p))
+		log := mathext.Lbeta(r*p+k, r*(1-p)+nf-k) - mathext.Lbeta(r*p, r*(1-p))
 		if k > 0 {
-			log -= kf * math.Log(p)
+			log -= k * math.Log(p)
 		}
-		if k < n {
-			log -= (nf - kf) * math.Log1p(-p)
+		if k < nf {
+			log -= (nf - k) * math.Log1p(-p)
 		}
 		return log < math.Log(1/alpha)
 	}
-	hat := kf / nf
+	hat := k / nf
 	// The prior moves with p, so at k = 0 or n the ratio is best just inside.
 	mid := min(1-1e-9, max(1e-9, hat))
 	lower, upper = 0, 1
 	if k > 0 {
 		lower = edge(inside, 0, mid)
 	}
-	if k < n {
+	if k < nf {
 		upper = edge(inside, 1, mid)
 	}
 	return lower, upper

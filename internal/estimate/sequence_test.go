@@ -30,7 +30,7 @@ func TestPeeking(t *testing.T) {
 				byWilson = byWilson || upper < .90
 			}
 			if n := i + 1; run < sequences && !bySequence && n%20 == 0 {
-				lower, upper := ConfidenceSequence(right, n, .05, 100)
+				lower, upper := ConfidenceSequence(float64(right), n, .05, 100)
 				bySequence = lower > .90 || upper < .90
 			}
 		}
@@ -61,13 +61,13 @@ func TestConfidenceSequenceAtItsEnds(t *testing.T) {
 	}
 	for _, n := range []int{1, 10, 1000} {
 		l0, u0 := ConfidenceSequence(0, n, .05, 100)
-		l1, u1 := ConfidenceSequence(n, n, .05, 100)
+		l1, u1 := ConfidenceSequence(float64(n), n, .05, 100)
 		if l0 != 0 || u1 != 1 || math.Abs(u0-(1-l1)) > 1e-9 {
 			t.Errorf("%d draws: none %g to %g, all %g to %g: want mirrors", n, l0, u0, l1, u1)
 		}
 	}
 	for k := 0; k <= 50; k++ {
-		l, u := ConfidenceSequence(k, 50, .05, 100)
+		l, u := ConfidenceSequence(float64(k), 50, .05, 100)
 		wl, wu := Wilson(k, 50, .95)
 		if !(l <= float64(k)/50 && float64(k)/50 <= u) || u-l <= wu-wl {
 			t.Errorf("%d of 50: %g to %g, Wilson %g to %g: want it around the point, and wider", k, l, u, wl, wu)

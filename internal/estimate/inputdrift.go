@@ -1,0 +1,281 @@
+package estimate
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/mathext"
+
+	dg "driftgate"
+)
+
+// Drift is one test of the inputs: how far the predictions of now lie from
+// those of the reference. Both are samples; neither is taken as the truth.
+type Drift struct {
+	Score       float64 `json:"score"`       // a distance, 0 alike
+	Threshold   float64 `json:"threshold"`   // in the unit of Score; above it is drift
+	PValue      float64 `json:"p_value"`     // chance of as large a score without drift, about
+	Predictions int     `json:"predictions"` // now
+	Reference   int     `json:"reference"`   // predictions behind the reference
+}
+
+// Exceeded says whether the score lies above its threshold.
+func (d Drift) Exceeded() bool { return d.Score > d.Threshold }
+
+// Level is the chance of a false alarm that one look may have, so that a test
+// looked at once in `every` runs at least runLength, on average, until its
+// first false alarm: every/(2 runLength), at most 1/2.
+//
+// The looks may depend on each other in any way (they share the reference, and
+// windows overlap): with chance a at each look, at most j a of the first j
+// raise any, so the mean number of looks until the first is sum_j P(none in j)
+// >= sum_j max(0, 1 - j a) >= 1/(2a). For independent looks it is 1/a, twice
+// as long. It is the run length of one test; k tests together have at least a
+// k-th of it.
+func Level(every, runLength time.Duration) float64 {
+	if every <= 0 || runLength <= 0 {
+		return 0
+	}
+	return min(.5, float64(every)/(2*float64(runLength)))
+}
+
+// MixDrift compares the predicted classes of now with those of the reference,
+// both as counts in the same order: the Jensen-Shannon distance, base 2, 0
+// alike to 1 disjoint.
+//
+// Without drift 8 ln 2 nm/(n+m) times its square is about chi-square, with a
+// degree of freedom less than there are classes seen; rare classes make it
+// smaller, not larger, so the threshold errs towards silence (simulated in the
+// tests). The error is [dg.ErrInvalid] for lists that don't fit or a level
+// outside 0 to 1, and [dg.ErrTooFewSamples] when either has no predictions.
+func MixDrift(counts, reference []int, level float64) (Drift, error) {
+	n, m, err := checkCounts(counts, reference, level)
+	if err != nil {
+		return Drift{}, fmt.Errorf("estimate: mix drift: %w", err)
+	}
+	d := Drift{Predictions: int(n), Reference: int(m)}
+	var square float64
+	classes := 0
+	for i := range counts {
+		if counts[i]+reference[i] == 0 {
+			continue
+		}
+		classes++
+		p, q := float64(counts[i])/n, float64(reference[i])/m
+		square += (leans(p, (p+q)/2) + leans(q, (p+q)/2)) / 2
+	}
+	square = clamp(square)
+	scale := 8 * math.Ln2 * n * m / (n + m)
+	half := float64(max(1, classes-1)) / 2
+	d.Score = math.Sqrt(square)
+	d.Threshold = min(1, math.Sqrt(2*mathext.GammaIncRegCompInv(half, level)/scale))
+	d.PValue = mathext.GammaIncRegComp(half, scale*square/2)
+	return d, nil
+}
+
+// ConfidenceDrift compares how confident the model is now with the reference,
+// both as counts of predictions in the same ordered bands: the two-sample
+// Kolmogorov-Smirnov distance, the largest difference of the shares up to a
+// band's edge.
+//
+// The threshold is for every sample size: sqrt((1/n + 1/m) ln(e/level)/2), the
+// two-sample inequality of Dvoretzky, Kiefer and Wolfowitz with the constant e
+// (Wei & Dudley 2012: 2 for all but some hundred pairs of sizes, e for those).
+// Bands hide differences within them, which only makes it quieter. Errors are
+// those of [MixDrift].
+func ConfidenceDrift(counts, reference []int, level float64) (Drift, error) {
+	n, m, err := checkCounts(counts, reference, level)
+	if err != nil {
+		return Drift{}, fmt.Errorf("estimate: confidence drift: %w", err)
+	}
+	d := Drift{Predictions: int(n), Reference: int(m)}
+	var p, q float64
+	for i := range counts {
+		p += float64(counts[i]) / n
+		q += float64(reference[i]) / m
+		d.Score = max(d.Score, math.Abs(p-q))
+	}
+	d.Score = clamp(d.Score)
+	spread := 1/n + 1/m
+	d.Threshold = min(1, math.Sqrt(spread*(1-math.Log(level))/2))
+	d.PValue = clamp(math.Exp(1 - 2*d.Score*d.Score/spread))
+	return d, nil
+}
+
+// checkCounts demands lists of one length, without negative counts, with
+// predictions on both sides, and a level between 0 and 1.
+func checkCounts(counts, reference []int, level float64) (n, m float64, err error) {
+	if len(counts) != len(reference) || len(counts) == 0 {
+		return 0, 0, fmt.Errorf("%d counts against %d of the reference: want as many: %w", len(counts), len(reference), dg.ErrInvalid)
+	}
+	if err := checkLevel(level); err != nil {
+		return 0, 0, err
+	}
+	for i := range counts {
+		if counts[i] < 0 || reference[i] < 0 {
+			return 0, 0, fmt.Errorf("place %d: counts %d and %d: want none negative: %w", i, counts[i], reference[i], dg.ErrInvalid)
+		}
+		n += float64(counts[i])
+		m += float64(reference[i])
+	}
+	if n == 0 || m == 0 {
+		return 0, 0, fmt.Errorf("%g predictions against %g of the reference: %w", n, m, dg.ErrTooFewSamples)
+	}
+	return n, m, nil
+}
+
+func checkLevel(level float64) error {
+	if !(level > 0 && level < 1) { // also refuses NaN
+		return fmt.Errorf("level %g: want between 0 and 1: %w", level, dg.ErrInvalid)
+	}
+	return nil
+}
+
+// minFeatures is the least number of predictions on either side: below it the
+// covariance, and the normal limit of the mean, cannot be relied on.
+const minFeatures = 50
+
+// FeatureDrift compares the penultimate features of now with those of the
+// reference, both as sums of the same [Sketch]: the maximum mean discrepancy,
+// the distance between the two mean sketches, 0 alike to 2.
+//
+// Without drift nm/(n+m) times its square is about sum lambda_i chi2_1, lambda
+// the eigenvalues of the reference's covariance; its tail is the saddlepoint
+// approximation of [quadraticTail]. The error is [dg.ErrInvalid] for sums of
+// different sketches or a level outside 0 to 1, and [dg.ErrTooFewSamples] with
+// fewer than 50 predictions on either side.
+func FeatureDrift(now, reference FeatureSums, level float64) (Drift, error) {
+	for _, f := range []FeatureSums{now, reference} {
+		if err := f.check(); err != nil {
+			return Drift{}, fmt.Errorf("estimate: feature drift: %w", err)
+		}
+	}
+	if err := checkLevel(level); err != nil {
+		return Drift{}, fmt.Errorf("estimate: feature drift: %w", err)
+	}
+	if now.N < minFeatures || reference.N < minFeatures {
+		return Drift{}, fmt.Errorf("estimate: feature drift: %d predictions against %d of the reference: want at least %d: %w", now.N, reference.N, minFeatures, dg.ErrTooFewSamples)
+	}
+	if len(now.Sum) != len(reference.Sum) {
+		return Drift{}, fmt.Errorf("estimate: feature drift: length %d against %d: want the same sketch: %w", len(now.Sum), len(reference.Sum), dg.ErrInvalid)
+	}
+	n, m := float64(now.N), float64(reference.N)
+	var square float64
+	for i := range now.Sum {
+		x := now.Sum[i]/n - reference.Sum[i]/m
+		square += x * x
+	}
+	lambdas := reference.eigenvalues()
+	scale := n * m / (n + m)
+	d := Drift{Score: math.Sqrt(square), PValue: 1, Predictions: now.N, Reference: reference.N}
+	if len(lambdas) == 0 { // all of the reference alike: any difference is drift
+		if square > 1e-18 {
+			d.PValue = 0
+		}
+		d.Threshold = 1e-9
+		return d, nil
+	}
+	d.PValue = quadraticTail(lambdas, scale*square)
+	d.Threshold = math.Sqrt(quadraticQuantile(lambdas, level) / scale)
+	return d, nil
+}
+
+// eigenvalues are those of the covariance of phi that are not 0 but for
+// rounding.
+func (f FeatureSums) eigenvalues() []float64 {
+	d, n := len(f.Sum), float64(f.N)
+	cov := mat.NewSymDense(d, nil)
+	at := 0
+	for i := range d {
+		for j := i; j < d; j++ {
+			cov.SetSym(i, j, (f.Cross[at]-f.Sum[i]*f.Sum[j]/n)/(n-1))
+			at++
+		}
+	}
+	var eigen mat.EigenSym
+	if !eigen.Factorize(cov, false) {
+		return nil
+	}
+	var out []float64
+	for _, x := range eigen.Values(nil) {
+		if x > 1e-12 {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// quadraticTail is P(sum lambda_i chi2_1 > x), lambda over 0, by the saddlepoint
+// approximation of Lugannani and Rice (Kuonen 1999, Biometrika 86): its
+// relative error stays small however far out x lies, where approximations by
+// moments decay too fast.
+func quadraticTail(lambdas []float64, x float64) float64 {
+	var mean, largest, variance, third float64
+	for _, l := range lambdas {
+		mean += l
+		variance += 2 * l * l
+		third += 8 * l * l * l
+		largest = max(largest, l)
+	}
+	if x <= 0 {
+		return 1
+	}
+	// Near the mean the formula is 0/0; its limit is known.
+	if math.Abs(x-mean) < 1e-4*math.Sqrt(variance) {
+		return clamp(.5 - third/(6*math.Sqrt(2*math.Pi)*math.Pow(variance, 1.5)))
+	}
+	// K'(z) = sum lambda/(1 - 2 z lambda) = x, increasing for z < 1/(2 largest).
+	lo, hi := -float64(len(lambdas))/(2*x), 1/(2*largest)
+	slope := func(z float64) float64 {
+		var k float64
+		for _, l := range lambdas {
+			k += l / (1 - 2*z*l)
+		}
+		return k
+	}
+	for range 200 {
+		mid := lo + (hi-lo)/2
+		if mid == lo || mid == hi {
+			break
+		}
+		if slope(mid) < x {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	z := lo
+	var k, k2 float64
+	for _, l := range lambdas {
+		k -= math.Log1p(-2*z*l) / 2
+		k2 += 2 * l * l / ((1 - 2*z*l) * (1 - 2*z*l))
+	}
+	w := math.Copysign(math.Sqrt(max(0, 2*(z*x-k))), z)
+	v := z * math.Sqrt(k2)
+	return clamp(math.Erfc((w+math.Log(v/w)/w)/math.Sqrt2) / 2)
+}
+
+// quadraticQuantile is where [quadraticTail] falls to level.
+func quadraticQuantile(lambdas []float64, level float64) float64 {
+	var lo, hi float64
+	for _, l := range lambdas {
+		hi += l
+	}
+	for quadraticTail(lambdas, hi) > level {
+		lo, hi = hi, 2*hi
+	}
+	for range 100 {
+		mid := lo + (hi-lo)/2
+		if mid == lo || mid == hi {
+			break
+		}
+		if quadraticTail(lambdas, mid) > level {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return hi
+}
