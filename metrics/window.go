@@ -77,18 +77,18 @@ func (m *Metrics) AccuracyOf(ctx context.Context, version string, window time.Du
 // windows computes windows that end together, in one pass over the ledger.
 func (m *Metrics) windows(ctx context.Context, version string, at time.Time, windows ...time.Duration) ([]dg.Accuracy, error) {
 	end := ceil(at, m.o.Stride)
-	starts := make([]time.Time, len(windows))
+	spans := make([]dg.Interval, len(windows))
 	for i, w := range windows {
-		starts[i] = end.Add(-w)
+		spans[i] = dg.Interval{Start: end.Add(-w), End: end}
 	}
-	tallies, err := m.ledger.Tallies(ctx, version, end, starts...)
+	tallies, err := m.ledger.Tallies(ctx, version, spans...)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: accuracy: %w", err)
 	}
 	out := make([]dg.Accuracy, len(windows))
 	for i, w := range windows {
 		out[i] = accuracy(tallies[i], m.o.MinLabels)
-		out[i].Window, out[i].Start, out[i].End, out[i].ModelVersion = WindowName(w), starts[i], end, version
+		out[i].Window, out[i].Start, out[i].End, out[i].ModelVersion = WindowName(w), spans[i].Start, end, version
 	}
 	return out, nil
 }

@@ -1,9 +1,13 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,56 +21,6 @@ type Tally struct {
 	NewestLabel time.Time // when its newest label was given; zero without labels
 }
 
-// tallySums are the columns of a Tally.
-const tallySums = `SUM(CASE WHEN in_production = 1 OR outcome > 0 THEN 1 ELSE 0 END), SUM(in_production), SUM(selected),
-		SUM(CASE WHEN outcome > 0 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), MAX(labelled_at)`
-
-// Tallies counts the predictions of nested windows that end together: the
-// result has one list a start, in the order given, each grouped by stratum and
-// curate interval and ordered so. Rows that nobody has curated are grouped by
-// what their tags say, under the zero interval. version "" counts every
-// version. One pass over the longest window, by index.
-func (l *Ledger) Tallies(ctx context.Context, version string, end time.Time, starts ...time.Time) ([][]Tally, error) {
-	if len(starts) == 0 {
-		return nil, nil
-	}
-	first := starts[0]
-	steps, args := []string{}, []any{}
-	for _, s := range starts {
-		if s.Before(first) {
-			first = s
-		}
-	}
-	for _, s := range starts { // bit i: the row lies in window i
-		steps, args = append(steps, fmt.Sprintf(`(CASE WHEN at >= ? THEN %d ELSE 0 END)`, 1<<len(steps))), append(args, bound(s))
-	}
-	where, more := span(version, dg.Interval{Start: first, End: end})
-	query := `SELECT ` + strings.Join(steps, " + ") + ` AS windows, reason, interval_start, ` + tallySums + `
-		FROM samples WHERE ` + where + ` GROUP BY windows, reason, interval_start ORDER BY reason, interval_start`
-	type row struct {
-		windows int
-		Tally
-	}
-	rows, err := collect(ctx, l, "tallies", func(rows *sql.Rows) (r row, err error) {
-		var interval, newest int64
-		err = rows.Scan(&r.windows, &r.Stratum, &interval, &r.Predictions, &r.Known, &r.Selected, &r.Labels, &r.Correct, &newest)
-		r.Interval, r.NewestLabel = fromNanos(interval), fromNanos(newest)
-		return r, err
-	}, query, append(args, more...)...)
-	if err != nil {
-		return nil, err
-	}
-	out := make([][]Tally, len(starts))
-	for _, r := range rows {
-		for i := range starts {
-			if r.windows&(1<<i) != 0 && r.Predictions > 0 {
-				out[i] = addTally(out[i], r.Tally)
-			}
-		}
-	}
-	return out, nil
-}
-
 // Add adds the counts of u, of the same stratum and interval.
 func (t *Tally) Add(u Tally) {
 	t.Predictions += u.Predictions
@@ -74,19 +28,153 @@ func (t *Tally) Add(u Tally) {
 	t.Selected += u.Selected
 	t.Labels += u.Labels
 	t.Correct += u.Correct
+	t.Moments.Add(u.Moments)
 	if u.NewestLabel.After(t.NewestLabel) {
 		t.NewestLabel = u.NewestLabel
 	}
 }
 
-// addTally adds t to the last of sums when it is of the same stratum and
-// interval, else behind it.
-func addTally(sums []Tally, t Tally) []Tally {
-	if n := len(sums); n > 0 && sums[n-1].Stratum == t.Stratum && sums[n-1].Interval.Equal(t.Interval) {
-		sums[n-1].Add(t)
-		return sums
+// The parts that [Ledger.Slices] divides predictions into.
+const (
+	ByClass      = "class"      // the predicted class
+	ByConfidence = "confidence" // the band of ConfidenceBands
+)
+
+// ConfidenceBands are the lower edges of the bands of confidence, ascending
+// and inclusive: finer near 1, where most predictions are. Cells that are
+// stored (see rollup.go) hold them too, so another division needs a migration.
+var ConfidenceBands = []float64{0, .3, .4, .5, .6, .7, .8, .85, .9, .93, .95, .97, .98, .99, .995}
+
+// BandName names a band by its edges, as "0.50-0.60"; i is a position in
+// ConfidenceBands.
+func BandName(i int) string {
+	upper := 1.
+	if i+1 < len(ConfidenceBands) {
+		upper = ConfidenceBands[i+1]
 	}
-	return append(sums, t)
+	return edge(ConfidenceBands[i]) + "-" + edge(upper)
+}
+
+// edge writes an edge with two decimals, or three where it has them.
+func edge(x float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(x, 'f', 3, 64), "0")
+}
+
+// BandOf is the position of a confidence in ConfidenceBands, -1 for NaN.
+func BandOf(confidence float64) int {
+	if math.IsNaN(confidence) {
+		return -1
+	}
+	confidence = dg.RoundConfidence(confidence)
+	i, exact := slices.BinarySearch(ConfidenceBands, confidence)
+	if !exact {
+		i--
+	}
+	return max(i, 0)
+}
+
+// SliceTally is the count of one part of an interval's predictions.
+type SliceTally struct {
+	By          string // ByClass, ByConfidence
+	Value       string // the predicted class, or the band's name
+	Band        int    // position in ConfidenceBands; -1 by class
+	Predictions int
+	Labels      int
+	Correct     int
+	Tallies     []Tally // by stratum and curate interval, ordered so
+}
+
+// Tallies counts the predictions of several windows, as they are at one
+// moment: the result has one list an interval, in the order given, each
+// grouped by stratum and curate interval and ordered so. Rows that nobody has
+// curated are grouped by what their tags say, under the zero interval. version
+// "" counts every version.
+func (l *Ledger) Tallies(ctx context.Context, version string, ivs ...dg.Interval) ([][]Tally, error) {
+	out := make([][]Tally, len(ivs))
+	err := l.snapshot(ctx, "tallies", func(tx *sql.Tx) error {
+		for i, iv := range ivs {
+			cells, err := l.cells(ctx, tx, whole, version, iv)
+			if err != nil {
+				return err
+			}
+			out[i] = cells.tallies("")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Slices counts the predictions of iv by predicted class and by band of
+// confidence: the classes first, by name, then the bands, by edge. A prediction
+// without a class, or without a confidence, is in none. version "" counts every
+// version.
+func (l *Ledger) Slices(ctx context.Context, version string, iv dg.Interval) ([]SliceTally, error) {
+	var out []SliceTally
+	err := l.snapshot(ctx, "slices", func(tx *sql.Tx) error {
+		for _, by := range []slice{byClass, byBand} {
+			cells, err := l.cells(ctx, tx, by, version, iv)
+			if err != nil {
+				return err
+			}
+			part, err := sliceTallies(by, cells)
+			if err != nil {
+				return err
+			}
+			out = append(out, part...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func sliceTallies(by slice, cells sums) ([]SliceTally, error) {
+	var out []SliceTally
+	for value := range cells {
+		if value == "" {
+			continue
+		}
+		s := SliceTally{By: ByClass, Value: value, Band: -1, Tallies: cells.tallies(value)}
+		if by == byBand {
+			lower, err := strconv.Atoi(value)
+			if err != nil {
+				return nil, fmt.Errorf("band %q: want thousandths: %w", value, dg.ErrInvalid)
+			}
+			s.By, s.Band = ByConfidence, BandOf(float64(lower)/1000)
+			s.Value = BandName(s.Band)
+		}
+		for _, t := range s.Tallies {
+			s.Predictions += t.Predictions
+			s.Labels += t.Labels
+			s.Correct += t.Correct
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b SliceTally) int {
+		return cmp.Or(cmp.Compare(a.Band, b.Band), strings.Compare(a.Value, b.Value))
+	})
+	return out, nil
+}
+
+// Counts tallies the predictions of iv by stratum and curate interval. Rows
+// that nobody has curated count under the stratum that their tags say and the
+// zero interval; those known from the clean bucket only count as labelled
+// predictions. version "" counts every version.
+func (l *Ledger) Counts(ctx context.Context, version string, iv dg.Interval) ([]dg.StratumCount, error) {
+	tallies, err := l.Tallies(ctx, version, iv)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]dg.StratumCount, len(tallies[0]))
+	for i, t := range tallies[0] {
+		out[i] = t.StratumCount
+	}
+	return out, nil
 }
 
 // GridTally is the count of one stratum and curate interval of one version
@@ -107,11 +195,12 @@ func (l *Ledger) Grid(ctx context.Context, version string, iv dg.Interval, step 
 	}
 	where, args := span(version, iv)
 	return collect(ctx, l, "grid", func(rows *sql.Rows) (g GridTally, err error) {
-		var interval, newest, last int64
-		err = rows.Scan(&g.Cell, &g.ModelVersion, &g.Stratum, &interval, &g.Predictions, &g.Known, &g.Selected, &g.Labels, &g.Correct, &newest, &last)
-		g.Interval, g.NewestLabel, g.LastAt = fromNanos(interval), fromNanos(newest), fromNanos(last)
+		var c cell
+		var version string
+		err = rows.Scan(append([]any{&g.Cell, &version}, c.dest()...)...)
+		g.Tally, g.ModelVersion, g.LastAt = c.tally(), version, fromNanos(c.last)
 		return g, err
-	}, `SELECT (at - ?) / ? AS cell, model_version, reason, interval_start, `+tallySums+`, MAX(at)
+	}, `SELECT (at - ?) / ? AS cell, model_version, reason, interval_start, '', `+sampleSums+`
 		FROM samples WHERE `+where+` GROUP BY cell, model_version, reason, interval_start ORDER BY cell, model_version, reason, interval_start`,
 		append([]any{bound(iv.Start), int64(step)}, args...)...)
 }
@@ -122,75 +211,4 @@ func span(version string, iv dg.Interval) (where string, args []any) {
 		return `at >= ? AND at < ?`, []any{bound(iv.Start), bound(iv.End)}
 	}
 	return `model_version = ? AND at >= ? AND at < ?`, []any{version, bound(iv.Start), bound(iv.End)}
-}
-
-// Counts tallies the predictions of iv by stratum and curate interval. Rows
-// that nobody has curated count under the stratum that their tags say and the
-// zero interval; those known from the clean bucket only count as labelled
-// predictions. version "" counts every version.
-func (l *Ledger) Counts(ctx context.Context, version string, iv dg.Interval) ([]dg.StratumCount, error) {
-	tallies, err := l.Tallies(ctx, version, iv.End, iv.Start)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]dg.StratumCount, len(tallies[0]))
-	for i, t := range tallies[0] {
-		out[i] = t.StratumCount
-	}
-	return out, nil
-}
-
-// LabelTimes returns when the newest label of iv's predictions was given, the
-// zero time without labels.
-func (l *Ledger) LabelTimes(ctx context.Context, version string, iv dg.Interval) (newest time.Time, err error) {
-	where, args := span(version, iv)
-	var ns sql.NullInt64
-	if err := l.read.QueryRowContext(ctx, `SELECT MAX(labelled_at) FROM samples WHERE outcome > 0 AND `+where, args...).Scan(&ns); err != nil {
-		return time.Time{}, fmt.Errorf("ledger: label times: %w", err)
-	}
-	return fromNanos(ns.Int64), nil
-}
-
-// PredictedClasses counts the predictions of iv by predicted class.
-func (l *Ledger) PredictedClasses(ctx context.Context, version string, iv dg.Interval) (map[string]int, error) {
-	where, args := span(version, iv)
-	type count struct {
-		class string
-		n     int
-	}
-	rows, err := collect(ctx, l, "predicted classes", func(rows *sql.Rows) (c count, err error) {
-		err = rows.Scan(&c.class, &c.n)
-		return c, err
-	}, `SELECT predicted_class, COUNT(*) FROM samples WHERE `+where+` GROUP BY predicted_class`, args...)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]int, len(rows))
-	for _, c := range rows {
-		out[c.class] = c.n
-	}
-	return out, nil
-}
-
-// Pick is one sample that was picked for a person.
-type Pick struct {
-	ID       string
-	Stratum  dg.Stratum
-	Interval time.Time
-	Labelled bool
-	Correct  bool // the model was right; false without a label
-}
-
-// Picks returns the samples of iv that were picked for a person, labelled or
-// not yet, and those labelled by foreign hands, by id. version "" means every
-// one.
-func (l *Ledger) Picks(ctx context.Context, version string, iv dg.Interval) ([]Pick, error) {
-	where, args := span(version, iv)
-	return collect(ctx, l, "picks", func(rows *sql.Rows) (p Pick, err error) {
-		var interval int64
-		var outcome int
-		err = rows.Scan(&p.ID, &p.Stratum, &interval, &outcome)
-		p.Interval, p.Labelled, p.Correct = fromNanos(interval), outcome > 0, outcome == 1
-		return p, err
-	}, `SELECT id, reason, interval_start, outcome FROM samples WHERE (selected = 1 OR outcome > 0) AND `+where+` ORDER BY id`, args...)
 }

@@ -26,7 +26,10 @@ func (c *explainingConn) Prepare(query string) (driver.Stmt, error) {
 	return nil, fmt.Errorf("prepare %s: want QueryContext", query)
 }
 func (c *explainingConn) Close() error              { return nil }
-func (c *explainingConn) Begin() (driver.Tx, error) { return nil, fmt.Errorf("begin: read only") }
+func (c *explainingConn) Begin() (driver.Tx, error) { return noTx{}, nil }
+func (c *explainingConn) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) {
+	return noTx{}, nil
+}
 
 // QueryContext explains, then answers with no rows: the plan is what counts.
 func (c *explainingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -49,6 +52,11 @@ func (c *explainingConn) QueryContext(ctx context.Context, query string, args []
 	}
 	return noRows{}, rows.Err()
 }
+
+type noTx struct{}
+
+func (noTx) Commit() error   { return nil }
+func (noTx) Rollback() error { return nil }
 
 type noRows struct{}
 

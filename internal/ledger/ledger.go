@@ -30,7 +30,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*/*.sql
 var migrations embed.FS
 
 const (
@@ -47,6 +47,7 @@ type Ledger struct {
 	write     *sql.DB // one connection, transactions take the write lock at once
 	read      *sql.DB
 	threshold float64
+	isolation sql.IsolationLevel // of a snapshot
 }
 
 // An Option changes what [Open] opens.
@@ -100,7 +101,7 @@ func dsn(abs, extra string) string {
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
+	sub, err := fs.Sub(migrations, "migrations/sqlite")
 	if err != nil {
 		return err
 	}
@@ -136,6 +137,34 @@ func rollback(tx *sql.Tx) error {
 		return err
 	}
 	return nil
+}
+
+// snapshot runs f in a transaction that sees the ledger as it is at one moment
+// and writes nothing.
+func (l *Ledger) snapshot(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
+	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: l.isolation})
+	if err != nil {
+		return fmt.Errorf("ledger: %s: %w", doing, err)
+	}
+	if err := errors.Join(f(tx), rollback(tx)); err != nil {
+		return fmt.Errorf("ledger: %s: %w", doing, err)
+	}
+	return nil
+}
+
+// each runs a query and calls scan on every row.
+func each(ctx context.Context, tx *sql.Tx, scan func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // collect runs a query on a read connection and scans every row.
