@@ -80,10 +80,24 @@ type AlarmStatus struct {
 	ReferenceError  float64 `json:"reference_error,omitempty"` // upper 97.5% bound of the champion's weighted error, 0 to 1; 0 until Watching
 	P0              float64 `json:"p0,omitempty"`              // error rate that is still fine: ReferenceError + tolerance; 0 until Watching
 
+	WatchingSince time.Time `json:"watching_since,omitzero"` // end of the slot that completed the reference; zero until Watching, and for references made before driftgate kept it
+	EValue        float64   `json:"evalue"`                  // plain evidence against "the error is P0 at most" since WatchingSince: 1 none, 20 as much as a 5% test asks; never resets
+	Sequence      Sequence  `json:"sequence"`                // where the accuracy lies since WatchingSince
+
 	Slots       int       `json:"slots"`                 // closed since this champion took over
 	Started     time.Time `json:"started,omitzero"`      // when it took over
 	ClosedUntil time.Time `json:"closed_until,omitzero"` // end of the newest closed slot
 	Text        string    `json:"text"`                  // all this in a sentence
+}
+
+// Sequence is a confidence sequence of the accuracy over all closed slots since
+// the reference was complete: 95% bounds that hold at every moment at once,
+// however often one looks. As in the alarm, a pick without a label counts as
+// correct.
+type Sequence struct {
+	Lower  float64 `json:"lower"` // 0 without blocks
+	Upper  float64 `json:"upper"` // 1 without blocks
+	Blocks int     `json:"blocks"`
 }
 
 // Advance closes every slot that is due (its end and LabelGrace have passed),

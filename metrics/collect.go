@@ -24,43 +24,61 @@ var (
 	predictions  = desc("window_predictions", "Predictions of the champion in a window.", "model", "window", "stratum")
 	labels       = desc("window_labels", "Predictions of the champion in a window that people have labelled.", "model", "window", "stratum")
 
+	sliceDesc      = desc("slice_accuracy_ratio", "Production accuracy of a part of a window, by predicted class or band of confidence, stratified; absent with too few labels.", "model", "window", "slice", "value")
+	sliceLowerDesc = desc("slice_accuracy_lower_ratio", "Lower 95% bound of the accuracy of a part of a window.", "model", "window", "slice", "value")
+	sliceUpperDesc = desc("slice_accuracy_upper_ratio", "Upper 95% bound of the accuracy of a part of a window.", "model", "window", "slice", "value")
+	gapDesc        = desc("accuracy_gap_ratio", "Measured accuracy of a window less what the model's confidence promised, less the same at its best; below 0 it is worse than it believes.", "model", "window")
+	gapLowerDesc   = desc("accuracy_gap_lower_ratio", "Lower 95% bound of the gap between measured and expected accuracy.", "model", "window")
+	gapUpperDesc   = desc("accuracy_gap_upper_ratio", "Upper 95% bound of the gap between measured and expected accuracy: below 0 the two disagree.", "model", "window")
+
 	outcomesDesc  = desc("labelled_predictions_total", "Labels given, by whether the model had been right.", "model_version", "stratum", "outcome")
 	newestDesc    = desc("newest_label_timestamp_seconds", "When the newest label was given; absent without labels.", "model")
 	delayDesc     = desc("label_delay_seconds", "Time from prediction to label.", "model")
 	evalueDesc    = desc("accuracy_evalue", "Evidence of the drift alarm's e-detector, in years to a false alarm.", "model")
 	alarmDesc     = desc("accuracy_alarm_state", "Drift alarm: 0 quiet, 1 pending, 2 firing.", "model")
-	driftDesc     = desc("input_drift_score", "Distance of recent inputs from those at training, 0 to 1; absent with too few predictions.", "model", "test")
+	sequenceLow   = desc("accuracy_sequence_lower_ratio", "Lower 95% bound of the accuracy since the alarm's reference was complete, valid however often it is looked at.", "model")
+	sequenceUp    = desc("accuracy_sequence_upper_ratio", "Upper 95% bound of the accuracy since the alarm's reference was complete, valid however often it is looked at.", "model")
+	sequenceE     = desc("accuracy_sequence_evalue", "Evidence that the error has been above the reference since that was complete: 20 is 5% significance, however often it is looked at.", "model")
+	driftDesc     = desc("input_drift_score", "Distance of recent inputs from those of the champion's first days; absent with too few predictions.", "model", "test")
+	thresholdDesc = desc("input_drift_threshold", "The input drift score that is passed without drift once in the configured run length.", "model", "test")
 	referenceDesc = desc("reference_accuracy_ratio", "What the champion's accuracy was at least at its best: lower 97.5% bound; absent until known.", "model", "model_version")
 	infoDesc      = desc("model_info", "1 for each model version in a role.", "model", "version", "digest", "role")
 	promotedDesc  = desc("champion_promoted_timestamp_seconds", "When the champion was promoted.", "model", "version", "digest", "role")
 )
 
+// descs are all series of this package.
+var descs = []*prometheus.Desc{accuracyDesc, lowerDesc, upperDesc, predictions, labels,
+	sliceDesc, sliceLowerDesc, sliceUpperDesc, gapDesc, gapLowerDesc, gapUpperDesc,
+	outcomesDesc, newestDesc, delayDesc, evalueDesc, alarmDesc, sequenceLow, sequenceUp, sequenceE,
+	driftDesc, thresholdDesc, referenceDesc, infoDesc, promotedDesc}
+
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{accuracyDesc, lowerDesc, upperDesc, predictions, labels, outcomesDesc, newestDesc, delayDesc,
-		evalueDesc, alarmDesc, driftDesc, referenceDesc, infoDesc, promotedDesc} {
+	for _, d := range descs {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector. It reads the last snapshot and
-// nothing else.
+// nothing else, and says nothing before there is one: a counter that jumps from
+// 0 to all of history looks like growth.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	s := m.Snapshot()
+	if s.At.IsZero() {
+		return
+	}
 	c := collector{ch: ch, model: s.Model}
 	for _, a := range s.Windows {
 		c.window(a)
+		c.slices(a)
+		if g := a.Gap; g != nil {
+			c.bounded(gapDesc, gapLowerDesc, gapUpperDesc, g.Difference, g.Lower, g.Upper, c.model, a.Window)
+		}
 	}
 	c.outcomes(s)
 	c.delays(s)
-	c.gauge(evalueDesc, s.Alarm.Evidence, s.Model)
-	c.gauge(alarmDesc, s.Alarm.State.Gauge(), s.Model)
-	for test, score := range s.InputDrift {
-		c.gauge(driftDesc, score, s.Model, test)
-	}
-	if s.Alarm.Watching {
-		c.gauge(referenceDesc, 1-s.Alarm.ReferenceError, s.Model, s.ModelVersion)
-	}
+	c.alarm(s)
+	c.drift(s.Drift)
 	c.models(s.Champion)
 }
 
@@ -76,11 +94,20 @@ func (c collector) gauge(d *prometheus.Desc, v float64, labels ...string) {
 	}
 }
 
+// bounded sends a figure and its bounds, or nothing: a figure whose bounds are
+// missing would pass for certain.
+func (c collector) bounded(figure, lower, upper *prometheus.Desc, v, lo, up float64, labels ...string) {
+	if sum := v + lo + up; math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return
+	}
+	c.gauge(figure, v, labels...)
+	c.gauge(lower, lo, labels...)
+	c.gauge(upper, up, labels...)
+}
+
 func (c collector) window(a dg.Accuracy) {
 	for _, e := range a.Estimates {
-		c.gauge(accuracyDesc, e.Accuracy, c.model, a.Window, e.Estimator)
-		c.gauge(lowerDesc, e.Lower, c.model, a.Window, e.Estimator)
-		c.gauge(upperDesc, e.Upper, c.model, a.Window, e.Estimator)
+		c.bounded(accuracyDesc, lowerDesc, upperDesc, e.Accuracy, e.Lower, e.Upper, c.model, a.Window, e.Estimator)
 	}
 	counts := map[dg.Stratum]dg.StratumCount{}
 	for _, s := range a.Strata {
@@ -89,6 +116,39 @@ func (c collector) window(a dg.Accuracy) {
 	for _, stratum := range dg.Strata { // a closed set: born at zero
 		c.gauge(predictions, float64(counts[stratum].Predictions), c.model, a.Window, string(stratum))
 		c.gauge(labels, float64(counts[stratum].Labels), c.model, a.Window, string(stratum))
+	}
+}
+
+// slices sends the headline figure of each part of a window.
+func (c collector) slices(a dg.Accuracy) {
+	for _, s := range a.Slices {
+		for _, e := range s.Estimates {
+			if e.Estimator == estimate.NameStratified {
+				c.bounded(sliceDesc, sliceLowerDesc, sliceUpperDesc, e.Accuracy, e.Lower, e.Upper, c.model, a.Window, s.By, s.Value)
+			}
+		}
+	}
+}
+
+func (c collector) alarm(s Snapshot) {
+	c.gauge(evalueDesc, s.Alarm.Evidence, s.Model)
+	c.gauge(alarmDesc, s.Alarm.State.Gauge(), s.Model)
+	if !s.Alarm.Watching {
+		return
+	}
+	c.gauge(referenceDesc, 1-s.Alarm.ReferenceError, s.Model, s.ModelVersion)
+	if s.Alarm.Sequence.Blocks == 0 {
+		return
+	}
+	c.gauge(sequenceLow, s.Alarm.Sequence.Lower, s.Model)
+	c.gauge(sequenceUp, s.Alarm.Sequence.Upper, s.Model)
+	c.gauge(sequenceE, min(s.Alarm.EValue, math.MaxFloat64), s.Model) // beyond all numbers is still evidence
+}
+
+func (c collector) drift(d DriftStatus) {
+	for test, t := range d.Tests {
+		c.gauge(driftDesc, t.Score, c.model, test)
+		c.gauge(thresholdDesc, t.Threshold, c.model, test)
 	}
 }
 
@@ -141,6 +201,3 @@ func (c collector) models(champion dg.Champion) {
 		c.gauge(promotedDesc, float64(champion.PromotedAt.UnixNano())/1e9, labels(champion.Version, "champion")...)
 	}
 }
-
-// Estimators lists the values of the label `estimator` that are exported.
-var Estimators = []string{estimate.NameStratified, estimate.NameLabelled}

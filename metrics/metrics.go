@@ -38,14 +38,11 @@ type Options struct {
 	Alarm     AlarmOptions
 	Drift     DriftOptions
 
+	RecordEvery time.Duration // how often the windows are kept as published, for [Metrics.Replay]; 30m, below 0 never
+	Keep        time.Duration // how long they are kept; 90 days
+
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger
-}
-
-// DriftOptions configure the comparison of inputs, which needs no labels.
-type DriftOptions struct {
-	Window         time.Duration // span of the predictions that are compared; 24h
-	MinPredictions int           // below this no score is exported; 50
 }
 
 // DefaultWindows are the spans shown when nothing else is configured.
@@ -58,9 +55,10 @@ func (o Options) withDefaults() Options {
 	o.Windows = slices.Clone(o.Windows)
 	setDefault(&o.MinLabels, 30)
 	setDefault(&o.Stride, time.Minute)
-	setDefault(&o.Drift.Window, 24*time.Hour)
-	setDefault(&o.Drift.MinPredictions, 50)
+	setDefault(&o.RecordEvery, 30*time.Minute)
+	setDefault(&o.Keep, 90*24*time.Hour)
 	o.Alarm = o.Alarm.withDefaults()
+	o.Drift = o.Drift.withDefaults()
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -102,13 +100,10 @@ func (o Options) Validate() error {
 	if o.Stride <= 0 {
 		bad("stride %s: want over 0s", o.Stride)
 	}
-	if o.Drift.Window <= 0 || o.Drift.MinPredictions < 1 {
-		bad("input drift: window %s, min_predictions %d: want over 0s and at least 1", o.Drift.Window, o.Drift.MinPredictions)
+	if o.Keep <= 0 {
+		bad("keep %s: want over 0s", o.Keep)
 	}
-	if err := o.Alarm.Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.Alarm.Validate(), o.Drift.Validate())...)
 }
 
 const maxWindows = 32
@@ -133,8 +128,7 @@ type Metrics struct {
 // serving is what metrics know of the present champion.
 type serving struct {
 	dg.Champion
-	classMix []float64 // share of each class among its predictions when it was trained
-	classes  dg.Classes
+	classes dg.Classes
 }
 
 // New returns the metrics of one model. Faults in o are reported by every call
@@ -148,13 +142,12 @@ func New(o Options, l *ledger.Ledger) *Metrics {
 	return m
 }
 
-// SetChampion says who serves, with the class mix (shares in the order of
-// classes) that its predictions had when it was trained. Another version, or
-// the same promoted anew, starts the alarm afresh at the next Advance.
-func (m *Metrics) SetChampion(c dg.Champion, classMix []float64, classes dg.Classes) {
+// SetChampion says who serves, and its classes in order. Another version, or
+// the same promoted anew, starts alarm and drift reference afresh.
+func (m *Metrics) SetChampion(c dg.Champion, classes dg.Classes) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.champion = serving{Champion: c, classMix: slices.Clone(classMix), classes: slices.Clone(classes)}
+	m.champion = serving{Champion: c, classes: slices.Clone(classes)}
 }
 
 func (m *Metrics) serving() serving {
@@ -171,10 +164,9 @@ type Snapshot struct {
 	ModelVersion string      `json:"model_version"` // short; empty without a champion
 	Champion     dg.Champion `json:"champion"`
 
-	Windows    []dg.Accuracy      `json:"windows"` // in the order of Options.Windows
-	Alarm      AlarmStatus        `json:"alarm"`
-	InputDrift map[string]float64 `json:"input_drift"`         // by test, "class_mix": Jensen-Shannon distance, 0 to 1; no entry with too few predictions
-	ClassMix   *estimate.ClassMixDrift `json:"class_mix,omitempty"` // the same with its chi-square; nil with too few predictions
+	Windows []dg.Accuracy `json:"windows"` // in the order of Options.Windows
+	Alarm   AlarmStatus   `json:"alarm"`
+	Drift   DriftStatus   `json:"drift"`
 
 	NewestLabelAt time.Time        `json:"newest_label_at,omitzero"` // over all versions; zero without labels
 	Outcomes      []ledger.Outcome `json:"outcomes"`
@@ -211,12 +203,8 @@ func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
 	if s.Alarm, err = m.status(ctx, c); err != nil {
 		return Snapshot{}, err
 	}
-	if s.ClassMix, err = m.classMix(ctx, c, s.At); err != nil {
+	if s.Drift, err = m.inputDrift(ctx, c, s.At); err != nil {
 		return Snapshot{}, err
-	}
-	s.InputDrift = map[string]float64{}
-	if s.ClassMix != nil {
-		s.InputDrift[TestClassMix] = s.ClassMix.Distance
 	}
 	if s.Outcomes, err = m.ledger.OutcomeTotals(ctx); err != nil {
 		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
@@ -227,38 +215,4 @@ func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
 	s.NewestLabelAt = s.Delays.Newest
 	m.latest.Store(&s)
 	return s, nil
-}
-
-// TestClassMix names the test of predicted classes in Snapshot.InputDrift and
-// in the label `test`.
-const TestClassMix = "class_mix"
-
-// classMix compares what the champion predicted lately with what it predicted
-// when it was trained. Input drift never retrains: it is a reason to look.
-func (m *Metrics) classMix(ctx context.Context, c serving, at time.Time) (*estimate.ClassMixDrift, error) {
-	if len(c.classes) == 0 || len(c.classMix) != len(c.classes) {
-		return nil, nil
-	}
-	end := ceil(at, m.o.Stride)
-	found, err := m.ledger.PredictedClasses(ctx, c.Version.Short(), dg.Interval{Start: end.Add(-m.o.Drift.Window), End: end})
-	if err != nil {
-		return nil, fmt.Errorf("metrics: class mix: %w", err)
-	}
-	counts, n := make([]int, len(c.classes)), 0
-	for i, class := range c.classes {
-		counts[i] = found[class]
-		n += found[class]
-	}
-	if n < m.o.Drift.MinPredictions {
-		return nil, nil
-	}
-	d, err := estimate.ClassMix(counts, c.classMix)
-	if errors.Is(err, dg.ErrInvalid) {
-		m.o.Logger.Warn("class mix cannot be compared", "err", err) // a fault of the artifact, not of the moment
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("metrics: class mix: %w", err)
-	}
-	return &d, nil
 }

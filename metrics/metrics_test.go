@@ -21,7 +21,7 @@ import (
 // every place where it can be read.
 func TestTheWorkedExampleComesOutEverywhere(t *testing.T) {
 	w := newWorld(t, Options{})
-	w.metrics.SetChampion(champion(refA, noon.Add(-2*time.Hour)), nil, nil)
+	w.metrics.SetChampion(champion(refA, noon.Add(-2*time.Hour)), nil)
 	w.fill(worked(refA)...)
 	w.fill(batch{version: refB, stratum: dg.Random, at: noon.Add(-time.Hour), n: 50, m: 50, k: 0}) // not the champion's: counts for nothing
 	a, err := w.metrics.Accuracy(t.Context(), 24*time.Hour, noon)
@@ -249,36 +249,6 @@ func TestSeriesAgreesWithOneWindowAtATime(t *testing.T) {
 		if !versions[refA.Short()] || !versions[refB.Short()] {
 			t.Errorf("versions %v", versions)
 		}
-	}
-}
-
-func TestInputDriftComparesClassMixes(t *testing.T) {
-	classes := dg.Classes{"Dress", "Coat"}
-	w := newWorld(t, Options{})
-	w.fill(batch{version: refA, stratum: dg.Random, at: noon.Add(-time.Minute), interval: noon, n: 49})
-	w.metrics.SetChampion(champion(refA, noon), []float64{.5, .5}, classes)
-	refresh := func() Snapshot {
-		t.Helper()
-		s, err := w.metrics.Refresh(t.Context())
-		must(t, err)
-		return s
-	}
-	if s := refresh(); len(s.InputDrift) != 0 || s.ClassMix != nil {
-		t.Errorf("49 predictions: %v", s.InputDrift)
-	}
-	w.fill(batch{version: refA, stratum: dg.Random, at: noon.Add(-time.Minute), interval: noon, n: 51})
-	s := refresh()
-	want, err := estimate.ClassMix([]int{100, 0}, []float64{.5, .5})
-	must(t, err)
-	if s.ClassMix == nil || *s.ClassMix != want || s.InputDrift[TestClassMix] != want.Distance || want.Distance < .3 {
-		t.Errorf("drift %v, want %+v", s.InputDrift, want)
-	}
-	if v := gather(t, w.metrics)[`driftgate_input_drift_score{model="garments",test="class_mix"}`]; v != want.Distance {
-		t.Errorf("exported %g", v)
-	}
-	w.metrics.SetChampion(champion(refA, noon), []float64{.5, -1}, classes)
-	if s := refresh(); s.ClassMix != nil {
-		t.Error("a broken reference mix must give no score")
 	}
 }
 

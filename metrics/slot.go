@@ -178,26 +178,28 @@ func marshalSlot(in slotInputs, out slotOutcome, mem memory) (inputs, outcome, s
 // Replay recomputes every stored slot of the model from its inputs, under every
 // champion, and returns how many there are. The error is
 // [driftgate.ErrConflict] and names the first slot whose stored result differs.
-func (m *Metrics) Replay(ctx context.Context) (slots int, err error) {
+func (m *Metrics) Replay(ctx context.Context, iv dg.Interval) (ReplayReport, error) {
+	var r ReplayReport
 	if m.invalid != nil {
-		return 0, m.invalid
+		return r, m.invalid
 	}
 	stored, err := m.ledger.AlarmSlots(ctx, m.o.Model, 0)
 	if err != nil {
-		return 0, fmt.Errorf("metrics: replay: %w", err)
+		return r, fmt.Errorf("metrics: replay: %w", err)
 	}
 	var mem memory
 	for i, s := range stored {
 		if i == 0 || s.ModelVersion != stored[i-1].ModelVersion || !s.Started.Equal(stored[i-1].Started) {
 			if mem, err = firstMemory(s); err != nil {
-				return i, fmt.Errorf("metrics: replay: %w", err)
+				return r, fmt.Errorf("metrics: replay: %w", err)
 			}
 		}
 		if mem, err = recompute(mem, s); err != nil {
-			return i, fmt.Errorf("metrics: replay: %w", err)
+			return r, fmt.Errorf("metrics: replay: %w", err)
 		}
+		r.Slots++
 	}
-	return len(stored), nil
+	return r, nil
 }
 
 // firstMemory is what a champion's first slot started from: nothing but the

@@ -171,7 +171,7 @@ func TestStatsDShowsWhatPrometheusScrapes(t *testing.T) {
 	for _, style := range []string{InfluxDBTags, DogStatsDTags} {
 		t.Run(style, func(t *testing.T) {
 			w := newWorld(t, Options{})
-			w.metrics.SetChampion(champion(refA, noon.Add(-2*time.Hour)), []float64{.3, .7}, dg.Classes{"Dress", "Coat"})
+			w.metrics.SetChampion(champion(refA, noon.Add(-2*time.Hour)), dg.Classes{"Dress", "Coat"})
 			reg := prometheus.NewRegistry()
 			reg.MustRegister(w.metrics)
 			auto := promauto.With(reg)

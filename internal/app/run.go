@@ -93,8 +93,7 @@ func (a *App) loops() []func(context.Context) error {
 func (a *App) follow(ctx context.Context) error {
 	return a.registry.Follow(ctx, a.Config.Serving.Follow, func(c *network.Classifier, champion driftgate.Champion) {
 		a.serving.Swap(c, champion.Version)
-		m := c.Manifest()
-		a.metrics.SetChampion(champion, m.ReferenceClassMix, m.Classes)
+		a.metrics.SetChampion(champion, c.Manifest().Classes)
 	})
 }
 

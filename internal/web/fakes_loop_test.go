@@ -34,7 +34,7 @@ func (f fakeAccuracy) Snapshot() metrics.Snapshot {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c, _ := fakeModels(f).Champion(context.Background())
-	s := metrics.Snapshot{At: testNow, Model: "garments", ModelVersion: champRef.Short(), Champion: c, InputDrift: map[string]float64{"class_mix": 0.084}, ClassMix: &estimate.ClassMixDrift{Distance: 0.084, ChiSquare: 21.4, Freedom: 9, PValue: 0.011},
+	s := metrics.Snapshot{At: testNow, Model: "garments", ModelVersion: champRef.Short(), Champion: c, Drift: metrics.DriftStatus{Tests: map[string]estimate.Drift{metrics.TestClassMix: {Score: 0.084, Threshold: 0.11, PValue: 0.011, Predictions: 5000, Reference: 1000}}, Window: "24h", End: testNow, ReferencePredictions: 1000, ReferenceNeeded: 1000, Complete: true},
 		NewestLabelAt: testNow.Add(-12 * time.Minute)}
 	s.Windows = []dg.Accuracy{testAccuracy("30m", 30*time.Minute, testNow, .9, 9), testAccuracy("1h", time.Hour, testNow, .871, 34), testAccuracy("6h", 6*time.Hour, testNow, .884, 161), testAccuracy("24h", 24*time.Hour, testNow, .889, 612), testAccuracy("7d", 7*24*time.Hour, testNow, .842, 3904)}
 	s.Alarm = metrics.AlarmStatus{State: f.state, ThresholdYears: 10, Evidence: 0.31, Watching: true, ReferenceLabels: 300, ReferenceNeeded: 300, ReferenceError: .13, P0: .15, Slots: 23, Started: testNow.Add(-6 * 24 * time.Hour), ClosedUntil: testNow.Add(-30 * time.Hour), Text: "no sign of drift"}

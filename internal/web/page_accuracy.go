@@ -250,12 +250,10 @@ func yearsWords(y float64) string {
 
 func driftRows(snap metrics.Snapshot) []driftRow {
 	var rows []driftRow
-	for test, score := range snap.InputDrift {
-		r := driftRow{Test: test, Score: score}
-		if test == "class_mix" && snap.ClassMix != nil {
-			r.Words = fmt.Sprintf("Mix of predicted classes against that of training: Jensen-Shannon distance %.3f (0 alike, 1 disjoint), chance of as large a difference without drift %s.",
-				score, pValue(snap.ClassMix.PValue))
-		}
+	for test, d := range snap.Drift.Tests {
+		r := driftRow{Test: test, Score: d.Score}
+		r.Words = fmt.Sprintf("Distance %.3f from the champion's first predictions, threshold %.3f; chance of as large a difference without drift %s.",
+			d.Score, d.Threshold, pValue(d.PValue))
 		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(a, b driftRow) int { return cmp.Compare(a.Test, b.Test) })

@@ -27,7 +27,7 @@ type Status struct {
 	Labels     labelProgress       `json:"labels"`
 	Windows    []dg.Accuracy       `json:"windows"`
 	Alarm      metrics.AlarmStatus `json:"alarm"`
-	InputDrift map[string]float64  `json:"input_drift" doc:"by test, 0 to 1; no entry with too few predictions"`
+	Drift      metrics.DriftStatus `json:"drift"`
 	Runs       []ledger.Run        `json:"runs" doc:"the newest five, and every unfinished one"`
 }
 
@@ -82,7 +82,7 @@ func (s *server) status(ctx context.Context) (Status, error) {
 	snap := s.d.Accuracy.Snapshot()
 	st := Status{
 		Now: s.o.Now().UTC(), Model: s.o.Model, Version: s.o.Version, Serving: s.d.Serving.Version(),
-		Windows: orEmpty(snap.Windows), Alarm: plainAlarm(snap.Alarm), InputDrift: finite(snap.InputDrift),
+		Windows: orEmpty(snap.Windows), Alarm: plainAlarm(snap.Alarm), Drift: snap.Drift,
 	}
 	st.Spool.Items, st.Spool.Bytes = s.d.Serving.Spooled()
 	if snap.Champion.Version != "" {
