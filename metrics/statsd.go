@@ -27,6 +27,7 @@ type StatsDOptions struct {
 	Every       time.Duration // between rounds; 10s
 	PacketBytes int           // a packet holds at most so many, whole lines; 1432
 	Logger      *slog.Logger
+	Registerer  prometheus.Registerer // for the sink's own two counters; nil: they are not exported
 }
 
 // The styles of StatsDOptions.Tags.
@@ -75,24 +76,31 @@ func (o StatsDOptions) Validate() error {
 // and then once more. Each driftgate_NAME goes out as PREFIX.NAME with its
 // labels as tags:
 //
-//   - a gauge as a float gauge;
-//   - a counter as the growth since the round before, whatever it stood at when
-//     RunStatsD began being the start, so that a restart counts nothing twice
-//     (begin after the first Refresh, which knows the labels of before);
+//   - a gauge as a float gauge; one below zero as two lines, to 0 and then by
+//     its value, since a sign means "by", not "to": both in one packet;
+//   - a counter as its growth since the round before. One that this process
+//     began (it has a created timestamp) grows from 0. Those that are kept over
+//     restarts, as the ledger's totals are, grow from where they stood when the
+//     first of them was seen, so that a restart counts nothing twice;
 //   - a histogram as the counters NAME_bucket (with le), NAME_sum and
-//     NAME_count; a summary as NAME_sum and NAME_count.
+//     NAME_count; a summary as NAME_sum and NAME_count. Native buckets have no
+//     form in StatsD.
 //
 // A gauge that has no figure any more is not sent; the exporter's own ttl lets
-// it go. Figures that are not finite are left out. In tag values the characters that
-// the line format needs for itself become "_". A server that is away, or
-// whose name does not resolve, costs what is sent meanwhile and nothing else;
-// only a wrong option is an error.
+// it go. A counter that stands still is sent as growth of 0 once a minute, so
+// that an exporter which was restarted has it again. Figures that are not finite
+// are left out. In tag values the characters that the line format needs for
+// itself become "_". A line that alone is longer than a packet is not sent, but
+// counted and logged.
+//
+// A server that is away, or whose name does not resolve, costs what is sent
+// meanwhile and nothing else; only a wrong option is an error.
 func RunStatsD(ctx context.Context, g prometheus.Gatherer, o StatsDOptions) error {
 	if err := o.Validate(); err != nil {
 		return fmt.Errorf("metrics: statsd: %w", err)
 	}
 	o = o.withDefaults()
-	s := &sink{o: o, sent: map[string]float64{}}
+	s := newSink(o)
 	s.round(g)
 	ticks := time.NewTicker(o.Every)
 	defer ticks.Stop()
@@ -102,8 +110,8 @@ func RunStatsD(ctx context.Context, g prometheus.Gatherer, o StatsDOptions) erro
 			s.round(g)
 		case <-ctx.Done():
 			s.round(g)
-			if s.close != nil {
-				if err := s.close(); err != nil {
+			if s.packets != nil {
+				if err := s.packets.Close(); err != nil {
 					return fmt.Errorf("metrics: statsd: close: %w", err)
 				}
 			}
@@ -114,15 +122,21 @@ func RunStatsD(ctx context.Context, g prometheus.Gatherer, o StatsDOptions) erro
 
 // sink turns metric families into StatsD lines.
 type sink struct {
-	o   StatsDOptions
-	out statsd.ExtendedStatSender // the plain StatSender has no float gauge: a ratio would become 0
-	raw interface {
-		Raw(stat, value string, rate float32, tags ...statsd.Tag) error
-	}
-	close   func() error
-	sent    map[string]float64 // counters, by name and tags: what they stood at
-	started bool               // the first round is over
+	o       StatsDOptions
+	counts  *sinkCounts
+	out     statsd.ExtendedStatSender // the plain StatSender has no float gauge: a ratio would become 0
+	packets *packets                  // below out
+	sent    map[string]float64        // counters, by name and tags: what they stood at
+	kept    bool                      // counters that are kept over restarts were seen in an earlier round
+	rounds  int
 }
+
+func newSink(o StatsDOptions) *sink {
+	return &sink{o: o, counts: newSinkCounts(o.Registerer), sent: map[string]float64{}}
+}
+
+// still is how often a counter that stands still is sent.
+const still = time.Minute
 
 // round gathers and sends once. While the address cannot be resolved nothing
 // goes out, and nothing counts as sent.
@@ -138,30 +152,50 @@ func (s *sink) round(g prometheus.Gatherer) {
 		}
 	}
 	s.send(families)
-	s.started = true
+	s.packets.endRound()
+	s.rounds++
 }
 
 func (s *sink) dial() error {
+	to, err := statsd.NewResolvingSimpleSender(s.o.Address, time.Minute)
+	if err != nil {
+		return fmt.Errorf("sender to %s: %w", s.o.Address, err)
+	}
+	if err := s.open(to); err != nil {
+		return errors.Join(err, to.Close())
+	}
+	return nil
+}
+
+// open sends to the given sender from now on.
+func (s *sink) open(to statsd.Sender) error {
 	format := statsd.InfixComma
 	if s.o.Tags == DogStatsDTags {
 		format = statsd.SuffixOctothorpe
 	}
-	client, err := statsd.NewClientWithConfig(&statsd.ClientConfig{Address: s.o.Address, Prefix: s.o.Prefix, ResInterval: time.Minute,
-		UseBuffered: true, FlushInterval: min(s.o.Every, 300*time.Millisecond), FlushBytes: s.o.PacketBytes, TagFormat: format})
+	p := &packets{to: to, limit: s.o.PacketBytes, log: s.o.Logger, counts: s.counts}
+	client, err := statsd.NewClientWithSender(p, s.o.Prefix, format)
 	if err != nil {
 		return fmt.Errorf("client for %s: %w", s.o.Address, err)
 	}
 	out, ok := client.(statsd.ExtendedStatSender)
 	if !ok {
-		return errors.Join(fmt.Errorf("the client %T has no float gauge", client), client.Close())
+		return fmt.Errorf("the client %T has no float gauge", client)
 	}
-	s.out, s.raw, s.close = out, client, client.Close
+	s.out, s.packets = out, p
 	return nil
 }
 
-// send puts one round on its way. Errors of the socket are not reported: a
-// server that is away is no fault of ours, and the next round comes.
+// send puts one round on its way. Errors of the socket are counted, not
+// reported: a server that is away is no fault of ours, and the next round comes.
 func (s *sink) send(families []*dto.MetricFamily) {
+	kept := s.kept
+	// fresh says whether a counter's whole value is growth when it is seen for
+	// the first time; ours, that this process began it.
+	fresh := func(ours bool) bool {
+		kept = kept || !ours
+		return s.kept || ours
+	}
 	for _, f := range families {
 		name, ok := strings.CutPrefix(f.GetName(), namespace)
 		if !ok {
@@ -171,19 +205,21 @@ func (s *sink) send(families []*dto.MetricFamily) {
 			tags := lineTags(m.GetLabel())
 			switch f.GetType() {
 			case dto.MetricType_COUNTER:
-				s.counter(name, m.GetCounter().GetValue(), tags)
+				s.counter(name, m.GetCounter().GetValue(), fresh(m.GetCounter().GetCreatedTimestamp() != nil), tags)
 			case dto.MetricType_GAUGE:
 				s.gauge(name, m.GetGauge().GetValue(), tags)
 			case dto.MetricType_UNTYPED:
 				s.gauge(name, m.GetUntyped().GetValue(), tags)
 			case dto.MetricType_HISTOGRAM:
-				s.histogram(name, m.GetHistogram(), tags)
+				s.histogram(name, m.GetHistogram(), fresh(m.GetHistogram().GetCreatedTimestamp() != nil), tags)
 			case dto.MetricType_SUMMARY:
-				s.counter(name+"_sum", m.GetSummary().GetSampleSum(), tags)
-				s.counter(name+"_count", float64(m.GetSummary().GetSampleCount()), tags)
+				whole := fresh(m.GetSummary().GetCreatedTimestamp() != nil)
+				s.counter(name+"_sum", m.GetSummary().GetSampleSum(), whole, tags)
+				s.counter(name+"_count", float64(m.GetSummary().GetSampleCount()), whole, tags)
 			}
 		}
 	}
+	s.kept = kept
 }
 
 // reserved are the characters that the line format needs for itself.
@@ -200,19 +236,24 @@ func lineTags(labels []*dto.LabelPair) []statsd.Tag {
 	return tags
 }
 
+// The client's own errors are those of a line that cannot be formed, which no
+// value of these types gives.
 func (s *sink) gauge(name string, v float64, tags []statsd.Tag) {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+	case v < 0:
+		s.packets.together(func() {
+			_ = s.out.GaugeFloat(name, 0, 1, tags...)
+			_ = s.out.GaugeFloatDelta(name, v, 1, tags...)
+		})
+	default:
+		_ = s.out.GaugeFloat(name, math.Abs(v), 1, tags...) // -0 has a sign too
 	}
-	if v < 0 { // a sign means "by", not "to": go to 0 first
-		_ = s.out.GaugeFloat(name, 0, 1, tags...)
-		_ = s.out.GaugeFloatDelta(name, v, 1, tags...)
-		return
-	}
-	_ = s.out.GaugeFloat(name, v, 1, tags...)
 }
 
-func (s *sink) counter(name string, v float64, tags []statsd.Tag) {
+// counter sends the growth of a counter; fresh says that it began at 0 when it
+// is seen for the first time.
+func (s *sink) counter(name string, v float64, fresh bool, tags []statsd.Tag) {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return
 	}
@@ -222,22 +263,22 @@ func (s *sink) counter(name string, v float64, tags []statsd.Tag) {
 	}
 	before, known := s.sent[key]
 	s.sent[key] = v
-	delta := v - before
+	growth := v - before
 	switch {
-	case !known && !s.started:
-		delta = 0 // counted by a process before this one; the line makes the series
-	case delta < 0:
-		delta = v // it began anew
-	case known && delta == 0:
+	case !known && !fresh:
+		growth = 0 // counted by a process before this one; the line makes the series
+	case growth < 0:
+		growth = max(0, v) // it began anew
+	case known && growth == 0 && s.rounds%max(1, int(still/s.o.Every)) != 0:
 		return
 	}
-	_ = s.raw.Raw(name, strconv.FormatFloat(delta, 'f', -1, 64)+"|c", 1, tags...) // Inc takes whole numbers only
+	_ = s.out.Raw(name, strconv.FormatFloat(growth, 'f', -1, 64)+"|c", 1, tags...) // Inc takes whole numbers only
 }
 
-func (s *sink) histogram(name string, h *dto.Histogram, tags []statsd.Tag) {
+func (s *sink) histogram(name string, h *dto.Histogram, fresh bool, tags []statsd.Tag) {
 	total := h.GetSampleCount()
 	bucket := func(le string, n uint64) {
-		s.counter(name+"_bucket", float64(n), append(tags[:len(tags):len(tags)], statsd.Tag{"le", le}))
+		s.counter(name+"_bucket", float64(n), fresh, append(tags[:len(tags):len(tags)], statsd.Tag{"le", le}))
 	}
 	if len(h.GetBucket()) > 0 {
 		for _, b := range h.GetBucket() {
@@ -247,6 +288,6 @@ func (s *sink) histogram(name string, h *dto.Histogram, tags []statsd.Tag) {
 		}
 		bucket("+Inf", total)
 	}
-	s.counter(name+"_sum", h.GetSampleSum(), tags)
-	s.counter(name+"_count", float64(total), tags)
+	s.counter(name+"_sum", h.GetSampleSum(), fresh, tags)
+	s.counter(name+"_count", float64(total), fresh, tags)
 }

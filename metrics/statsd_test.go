@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,87 +154,276 @@ func flatten(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 	return out
 }
 
+// running is a sink at work.
+type running struct {
+	prometheus.Gatherer
+	rounds atomic.Int64
+	stop   func()
+}
+
+func (r *running) Gather() ([]*dto.MetricFamily, error) {
+	defer r.rounds.Add(1)
+	return r.Gatherer.Gather()
+}
+
+// whole waits for a round that begins after the call.
+func (r *running) whole() {
+	for n := r.rounds.Load(); r.rounds.Load() < n+3; time.Sleep(time.Millisecond) {
+	}
+}
+
 // start runs the sink until the test stops it.
-func start(t *testing.T, g prometheus.Gatherer, o StatsDOptions) (stop func()) {
+func start(t *testing.T, g prometheus.Gatherer, o StatsDOptions) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- RunStatsD(ctx, g, o) }()
-	return sync.OnceFunc(func() {
+	r := &running{Gatherer: g}
+	go func() { done <- RunStatsD(ctx, r, o) }()
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
+	return r
 }
 
-// Both paths must show the same figures: what goes over the wire is compared
-// with what Prometheus scrapes, value by value.
+// Both paths must show the same figures: what goes over the wire, in either
+// style, is compared with what Prometheus scrapes, value by value.
 func TestStatsDShowsWhatPrometheusScrapes(t *testing.T) {
-	for _, style := range []string{InfluxDBTags, DogStatsDTags} {
-		t.Run(style, func(t *testing.T) {
-			w := newWorld(t, Options{})
-			w.metrics.SetChampion(champion(refA, noon.Add(-2*time.Hour)), dg.Classes{"Dress", "Coat"})
-			reg := prometheus.NewRegistry()
-			reg.MustRegister(w.metrics)
-			auto := promauto.With(reg)
-			runs := auto.NewCounterVec(prometheus.CounterOpts{Name: "driftgate_retrain_runs_total"}, []string{"verdict"})
-			seconds := auto.NewHistogram(prometheus.HistogramOpts{Name: "driftgate_prediction_duration_seconds", Buckets: []float64{.005, .1, 1}})
-			below := auto.NewGauge(prometheus.GaugeOpts{Name: "driftgate_below_zero"})
-			auto.NewGauge(prometheus.GaugeOpts{Name: "driftgate_not_a_number"}).Set(math.NaN())
-			auto.NewGauge(prometheus.GaugeOpts{Name: "other_gauge"}).Set(7)
-			runs.WithLabelValues("promote")
+	w := newWorld(t, Options{})
+	setChampion(w, dg.Classes{"Dress", "Coat"})
+	_, err := w.metrics.Refresh(t.Context()) // what counters stand at now is where growth begins
+	must(t, err)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(w.metrics)
+	auto := promauto.With(reg)
+	runs := auto.NewCounterVec(prometheus.CounterOpts{Name: "driftgate_retrain_runs_total"}, []string{"verdict"})
+	seconds := auto.NewHistogram(prometheus.HistogramOpts{Name: "driftgate_prediction_duration_seconds", Buckets: []float64{.005, .1, 1}})
+	below := auto.NewGauge(prometheus.GaugeOpts{Name: "driftgate_below_zero"})
+	auto.NewGauge(prometheus.GaugeOpts{Name: "driftgate_minus_nothing"}).Set(math.Copysign(0, -1))
+	auto.NewGauge(prometheus.GaugeOpts{Name: "driftgate_not_a_number"}).Set(math.NaN())
+	auto.NewGauge(prometheus.GaugeOpts{Name: "other_gauge"}).Set(7)
+	runs.WithLabelValues("promote")
 
-			e := newExporter(t, "127.0.0.1:0", style == DogStatsDTags)
-			stop := start(t, reg, StatsDOptions{Address: e.conn.LocalAddr().String(), Every: 20 * time.Millisecond, PacketBytes: 700, Tags: style})
-			defer stop()
-			e.get()
-			w.fill(worked(refA)...)
-			_, err := w.metrics.Refresh(t.Context())
-			must(t, err)
-			runs.WithLabelValues("promote").Add(2)
-			runs.WithLabelValues("reject").Inc()
-			for _, s := range []float64{.001, .05, .25, 30} {
-				seconds.Observe(s)
+	exporters, sinks := map[string]*exporter{}, map[string]*running{}
+	for _, style := range []string{InfluxDBTags, DogStatsDTags} {
+		e := newExporter(t, "127.0.0.1:0", style == DogStatsDTags)
+		exporters[style] = e
+		sinks[style] = start(t, reg, StatsDOptions{Address: e.conn.LocalAddr().String(), Every: 20 * time.Millisecond, PacketBytes: 700, Tags: style})
+		defer sinks[style].stop()
+		sinks[style].whole()
+	}
+	at := noon.Add(-time.Hour)
+	w.fill(batch{version: refA, stratum: dg.Random, at: at, interval: at, n: 900, m: 30, k: 27},
+		batch{version: refA, stratum: dg.LowConfidence, at: at, interval: at, n: 80, m: 20, k: 12},
+		batch{version: refA, stratum: dg.Flagged, at: at, interval: at, n: 20, m: 10, k: 3})
+	snapshot, err := w.metrics.Refresh(t.Context())
+	must(t, err)
+	day, _ := snapshot.Window(24 * time.Hour)
+	headline, ok := day.Estimate("stratified")
+	if !ok || headline.Accuracy < .8 || headline.Accuracy > .9 {
+		t.Fatalf("the headline is %+v: the test would prove little", headline)
+	}
+	runs.WithLabelValues("promote").Add(2)
+	runs.WithLabelValues("reject").Inc()
+	for _, s := range []float64{.001, .05, .25, 30} {
+		seconds.Observe(s)
+	}
+	below.Set(-1.5)
+	for style, e := range exporters {
+		sinks[style].stop()
+		got, want := e.get(), flatten(t, reg)
+		for series, v := range want {
+			if x, ok := got[series]; math.IsNaN(v) == ok || (ok && !near(x, v, 1e-9*math.Max(1, math.Abs(v)))) {
+				t.Errorf("%s: %s = %g, %t; Prometheus has %g", style, series, x, ok, v)
 			}
-			below.Set(-1.5)
-			stop()
-			got, want := e.get(), flatten(t, reg)
-			for series, v := range want {
-				if x, ok := got[series]; math.IsNaN(v) == ok || (ok && !near(x, v, 1e-9*math.Max(1, math.Abs(v)))) {
-					t.Errorf("%s = %g, %t; Prometheus has %g", series, x, ok, v)
-				}
+		}
+		for series := range got {
+			if _, ok := want[series]; !ok {
+				t.Errorf("%s: %s is unknown to Prometheus", style, series)
 			}
-			for series := range got {
-				if _, ok := want[series]; !ok {
-					t.Errorf("%s is unknown to Prometheus", series)
-				}
-			}
-			ratio := "driftgate.production_accuracy_ratio{estimator=stratified,model=garments,window=24h}"
-			if !near(got[ratio], .891, 1e-12) || e.kinds[ratio] != "g" {
-				t.Errorf("%s = %g as %s", ratio, got[ratio], e.kinds[ratio])
-			}
-			if e.longest > 700 || e.longest < 300 {
-				t.Errorf("longest packet %d bytes, want lines packed up to 700", e.longest)
-			}
-		})
+		}
+		ratio := "driftgate.production_accuracy_ratio{estimator=stratified,model=garments,window=24h}"
+		if !near(got[ratio], headline.Accuracy, 1e-15) || e.kinds[ratio] != "g" {
+			t.Errorf("%s: %s = %g as %s", style, ratio, got[ratio], e.kinds[ratio])
+		}
+		if e.longest > 700 || e.longest < 600 {
+			t.Errorf("%s: longest packet %d bytes, want lines packed up to 700", style, e.longest)
+		}
+	}
+}
+
+func setChampion(w *world, classes dg.Classes) {
+	w.metrics.SetChampion(champion(refA, noon.Add(-2*time.Hour)), classes)
+}
+
+// kept is a counter that outlives the process, as the ledger's totals do: it
+// has no created timestamp. It is absent until ready.
+type kept struct {
+	desc  *prometheus.Desc
+	ready atomic.Bool
+	value atomic.Int64
+}
+
+func newKept(name string) *kept { return &kept{desc: prometheus.NewDesc(name, "Kept.", nil, nil)} }
+
+func (k *kept) Describe(ch chan<- *prometheus.Desc) { ch <- k.desc }
+
+func (k *kept) Collect(ch chan<- prometheus.Metric) {
+	if k.ready.Load() {
+		ch <- prometheus.MustNewConstMetric(k.desc, prometheus.CounterValue, float64(k.value.Load()))
 	}
 }
 
 func TestARestartCountsNothingTwice(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	total := promauto.With(reg).NewCounter(prometheus.CounterOpts{Name: "driftgate_labels_total"})
-	total.Add(100) // kept over restarts, as the ledger's totals are
+	total := newKept("driftgate_labels_total")
+	total.value.Store(100)
 	e := newExporter(t, "127.0.0.1:0", false)
-	for range 2 {
-		stop := start(t, reg, StatsDOptions{Address: e.conn.LocalAddr().String(), Every: 10 * time.Millisecond})
-		e.get()
-		total.Add(5)
-		stop()
+	for process := range 2 {
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(total)
+		own := promauto.With(reg).NewCounter(prometheus.CounterOpts{Name: "driftgate_predictions_total"})
+		own.Add(3) // before the sink's first round, but by this process
+		total.ready.Store(process == 1)
+		sink := start(t, reg, StatsDOptions{Address: e.conn.LocalAddr().String(), Every: 10 * time.Millisecond})
+		sink.whole()
+		total.ready.Store(true) // the first time the ledger is read may come late
+		sink.whole()
+		total.value.Add(5)
+		own.Inc()
+		sink.stop()
 	}
-	if got := e.get()["driftgate.labels_total{}"]; got != 10 {
-		t.Errorf("counted %g, want the ten that came while it ran", got)
+	got := e.get()
+	if n := got["driftgate.labels_total{}"]; n != 10 {
+		t.Errorf("counted %g labels, want the ten that came while it ran", n)
 	}
+	if n := got["driftgate.predictions_total{}"]; n != 8 {
+		t.Errorf("counted %g predictions, want the four of each process", n)
+	}
+}
+
+func TestACounterThatBeginsAnewCountsOn(t *testing.T) {
+	total := newKept("driftgate_labels_total")
+	total.ready.Store(true)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(total)
+	s, w := newSink(StatsDOptions{}.withDefaults()), &wire{}
+	must(t, s.open(w))
+	for _, v := range []int64{0, 7, 9, 2} { // a rebuilt ledger may count less than the old one
+		total.value.Store(v)
+		s.round(reg)
+	}
+	if want := []string{"driftgate.labels_total:0|c", "driftgate.labels_total:7|c", "driftgate.labels_total:2|c", "driftgate.labels_total:2|c"}; !slices.Equal(w.packets, want) {
+		t.Errorf("%q, want %q", w.packets, want)
+	}
+}
+
+func TestACounterThatStandsStillIsHeardOfEveryMinute(t *testing.T) {
+	s, w := newSink(StatsDOptions{Every: 10 * time.Second}.withDefaults()), &wire{}
+	must(t, s.open(w))
+	reg := prometheus.NewRegistry()
+	promauto.With(reg).NewCounter(prometheus.CounterOpts{Name: "driftgate_runs_total"})
+	for range 13 {
+		s.round(reg)
+	}
+	if want := []string{"driftgate.runs_total:0|c", "driftgate.runs_total:0|c", "driftgate.runs_total:0|c"}; !slices.Equal(w.packets, want) {
+		t.Errorf("in two minutes of 10 s rounds: %q, want one line a minute", w.packets)
+	}
+}
+
+// wire keeps packets.
+type wire struct {
+	packets []string
+	err     error
+}
+
+func (w *wire) Send(b []byte) (int, error) {
+	w.packets = append(w.packets, string(b))
+	return len(b), w.err
+}
+func (w *wire) Close() error { return nil }
+
+// Whatever is sent, a packet is not longer than allowed, holds whole lines, and
+// the two lines of a gauge below zero stay together; a line that fits in no
+// packet is dropped, counted and logged once.
+func TestPacketsAreNeverLongerThanAllowed(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		o := StatsDOptions{Tags: []string{InfluxDBTags, DogStatsDTags}[rng.IntN(2)], PacketBytes: 256 + rng.IntN(400), Registerer: prometheus.NewRegistry()}
+		var log strings.Builder
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		s, w := newSink(o.withDefaults()), &wire{}
+		must(t, s.open(w))
+		reg := prometheus.NewRegistry()
+		g := promauto.With(reg).NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_x"}, []string{"class"})
+		want, dropped := 0, 0
+		for i := range 1 + rng.IntN(60) {
+			class := strconv.Itoa(i) + strings.Repeat("x", rng.IntN(300))
+			v := rng.NormFloat64()
+			g.WithLabelValues(class).Set(v)
+			size := len("driftgate.x,class=:|g") + len(class) + len(strconv.FormatFloat(math.Abs(v), 'f', -1, 64))
+			if o.Tags == DogStatsDTags {
+				size++
+			}
+			lines := 1
+			if v < 0 {
+				size, lines = 2*size+1-len(strconv.FormatFloat(-v, 'f', -1, 64))+len("0")+len("-"), 2
+			}
+			if size > o.PacketBytes {
+				dropped++
+			} else {
+				want += lines
+			}
+		}
+		s.round(reg)
+		got := 0
+		for _, p := range w.packets {
+			if len(p) > o.PacketBytes || p == "" {
+				t.Fatalf("a packet of %d bytes, want 1 to %d", len(p), o.PacketBytes)
+			}
+			lines := strings.Split(p, "\n")
+			got += len(lines)
+			for i, line := range lines {
+				if !strings.HasPrefix(line, "driftgate.x") || !strings.Contains(line, "|g") {
+					t.Fatalf("line %q", line)
+				}
+				name, value, _ := strings.Cut(line, ":")
+				if strings.HasPrefix(value, "-") && (i == 0 || !strings.HasPrefix(lines[i-1], name+":0|g")) {
+					t.Fatalf("%q has no line to 0 before it in its packet:\n%s", line, p)
+				}
+			}
+		}
+		if got != want {
+			t.Fatalf("%d lines, want %d", got, want)
+		}
+		if n := counted(t, s.counts.tooLong); n != float64(dropped) {
+			t.Fatalf("counted %g dropped, want %d", n, dropped)
+		}
+		s.round(reg)
+		if n := strings.Count(log.String(), "longer than a packet"); n != min(1, dropped) {
+			t.Fatalf("%d lines are too long, two rounds: logged %d times", dropped, n)
+		}
+	}
+}
+
+func TestPacketsThatTheSystemRefusesAreCounted(t *testing.T) {
+	s, w := newSink(StatsDOptions{}.withDefaults()), &wire{err: errors.New("no route to host")}
+	must(t, s.open(w))
+	reg := prometheus.NewRegistry()
+	promauto.With(reg).NewGauge(prometheus.GaugeOpts{Name: "driftgate_up"}).Set(1)
+	s.round(reg)
+	s.round(reg)
+	if n := counted(t, s.counts.failed); n != 2 {
+		t.Errorf("counted %g failed packets, want 2", n)
+	}
+}
+
+func counted(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	must(t, c.Write(&m))
+	return m.GetCounter().GetValue()
 }
 
 func TestALostExporterDoesNoHarm(t *testing.T) {
@@ -241,7 +433,7 @@ func TestALostExporterDoesNoHarm(t *testing.T) {
 	must(t, err)
 	address := spare.LocalAddr().String()
 	must(t, spare.Close())
-	stop := start(t, reg, StatsDOptions{Address: address, Every: 10 * time.Millisecond})
+	sink := start(t, reg, StatsDOptions{Address: address, Every: 10 * time.Millisecond})
 	time.Sleep(100 * time.Millisecond) // rounds into the void
 	e := newExporter(t, address, false)
 	deadline := time.Now().Add(5 * time.Second)
@@ -257,11 +449,11 @@ func TestALostExporterDoesNoHarm(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	stop()
+	sink.stop()
 
-	stop = start(t, reg, StatsDOptions{Address: "nowhere.invalid:9125", Every: 10 * time.Millisecond})
-	time.Sleep(50 * time.Millisecond)
-	stop()
+	sink = start(t, reg, StatsDOptions{Address: "nowhere.invalid:9125", Every: 10 * time.Millisecond})
+	sink.whole()
+	sink.stop()
 }
 
 func TestReservedCharactersInTagsAreReplaced(t *testing.T) {
@@ -269,7 +461,7 @@ func TestReservedCharactersInTagsAreReplaced(t *testing.T) {
 	g := promauto.With(reg).NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_x"}, []string{"class", "empty"})
 	g.WithLabelValues("T-shirt/top, a=b:c|d#e\nf", "").Set(1)
 	e := newExporter(t, "127.0.0.1:0", false)
-	start(t, reg, StatsDOptions{Address: e.conn.LocalAddr().String(), Every: time.Hour})()
+	start(t, reg, StatsDOptions{Address: e.conn.LocalAddr().String(), Every: time.Hour}).stop()
 	if got := e.get(); got["driftgate.x{class=T-shirt/top_ a_b_c_d_e_f}"] != 1 || len(got) != 1 {
 		t.Errorf("%v", got)
 	}
