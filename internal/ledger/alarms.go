@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	dg "driftgate"
@@ -140,7 +141,7 @@ func (l *Ledger) CloseSlot(ctx context.Context, s AlarmSlot, events ...Event) er
 // the end; limit 0 means all.
 func (l *Ledger) AlarmSlots(ctx context.Context, model string, limit int) ([]AlarmSlot, error) {
 	if limit <= 0 {
-		limit = -1
+		limit = math.MaxInt
 	}
 	slots, err := collect(ctx, l, "alarm slots of "+model, func(rows *sql.Rows) (s AlarmSlot, err error) {
 		var started, start, end, closed int64

@@ -182,6 +182,7 @@ func TestForeignLabels(t *testing.T) {
 	must(t, l.Captured(ctx, sample("b", t0, .1)))
 	must(t, l.Decide(ctx, []Decision{{ID: "b", Stratum: dg.LowConfidence, SamplingFraction: 1, Interval: t0, Selected: true}}))
 	must(t, l.Answer(ctx, Answer{ID: "b", Label: "Bag", At: t0}))
+	must(t, l.Move(ctx, Answer{ID: "b", Label: "Bag", At: t0}))
 	must(t, l.SetForeignLabel(ctx, sample("b", t0, .1), "Bag"))
 	if got := get[[]Answer](t)(l.Answers(ctx, t0)); len(got) != 1 || get[Record](t)(l.Record(ctx, "b")).State != Waiting {
 		t.Error("a sample whose answer is being collected must be left to collect")
@@ -202,6 +203,7 @@ func TestForeignLabels(t *testing.T) {
 // Every query must go by an index: a scan of the table grows with all traffic
 // there ever was.
 func TestEveryQueryGoesByIndex(t *testing.T) {
+	onSQLite(t)
 	ctx, l := t.Context(), open(t)
 	spy := &planner{t: t, l: l}
 	iv := dg.Interval{Start: t0, End: t0}

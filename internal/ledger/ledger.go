@@ -18,16 +18,10 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"net/url"
-	"path/filepath"
 	"time"
 
 	dg "driftgate"
-
-	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver
 )
 
 //go:embed migrations/*/*.sql
@@ -47,7 +41,7 @@ type Ledger struct {
 	write     *sql.DB // one connection, transactions take the write lock at once
 	read      *sql.DB
 	threshold float64
-	isolation sql.IsolationLevel // of a snapshot
+	dialect   dialect
 }
 
 // An Option changes what [Open] opens.
@@ -57,32 +51,34 @@ type Option func(*Ledger)
 // count as low confidence: the curate pipeline's threshold.
 func WithThreshold(t float64) Option { return func(l *Ledger) { l.threshold = t } }
 
-// Open opens the SQLite file at path, creates it when there is none, and
-// migrates it to the newest schema.
-func Open(ctx context.Context, path string, options ...Option) (*Ledger, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("ledger: open %s: %w", path, err)
-	}
+// Open opens a ledger and migrates it to the newest schema. dsn is a URL,
+// postgres://user:password@host:5432/database (a search_path parameter names
+// another schema than the user's own), or the path of an SQLite file, which is
+// created when there is none. The error is [driftgate.ErrInvalid] when dsn or
+// an option can be no such thing; it never holds the password.
+func Open(ctx context.Context, dsn string, options ...Option) (*Ledger, error) {
 	l := &Ledger{threshold: DefaultThreshold}
 	for _, o := range options {
 		o(l)
 	}
+	fail := func(err error) (*Ledger, error) { return nil, fmt.Errorf("ledger: open %s: %w", place(dsn), err) }
 	if !(l.threshold >= 0 && l.threshold <= 1) {
-		return nil, fmt.Errorf("ledger: open %s: threshold %g: want 0 to 1: %w", path, l.threshold, dg.ErrInvalid)
+		return fail(fmt.Errorf("threshold %g: want 0 to 1: %w", l.threshold, dg.ErrInvalid))
 	}
-	if l.write, err = sql.Open("sqlite", dsn(abs, "_txlock=immediate")); err != nil {
-		return nil, fmt.Errorf("ledger: open %s: %w", path, err)
+	migrating, err := l.connect(dsn)
+	if err != nil {
+		return fail(err)
 	}
 	l.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, l.write); err != nil {
-		return nil, errors.Join(fmt.Errorf("ledger: open %s: %w", path, err), l.write.Close())
-	}
-	if l.read, err = sql.Open("sqlite", dsn(abs, "_pragma=query_only(1)")); err != nil {
-		return nil, errors.Join(fmt.Errorf("ledger: open %s: %w", path, err), l.write.Close())
-	}
 	l.read.SetMaxOpenConns(readers)
 	l.read.SetMaxIdleConns(readers)
+	err = l.dialect.migrate(ctx, migrating)
+	if migrating != l.write {
+		err = errors.Join(err, migrating.Close())
+	}
+	if err != nil {
+		return fail(errors.Join(err, l.write.Close(), l.read.Close()))
+	}
 	return l, nil
 }
 
@@ -90,27 +86,6 @@ func Open(ctx context.Context, path string, options ...Option) (*Ledger, error) 
 func (l *Ledger) Close() error {
 	if err := errors.Join(l.read.Close(), l.write.Close()); err != nil {
 		return fmt.Errorf("ledger: close: %w", err)
-	}
-	return nil
-}
-
-func dsn(abs, extra string) string {
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs)}
-	return fmt.Sprintf("%s?_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&%s",
-		u.String(), busyTimeout.Milliseconds(), extra)
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations/sqlite")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub)
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil
 }
@@ -123,6 +98,9 @@ func (l *Ledger) tx(ctx context.Context, doing string, f func(tx *sql.Tx) error)
 	if err != nil {
 		return fmt.Errorf("ledger: %s: %w", doing, err)
 	}
+	if err := l.turn(ctx, tx); err != nil {
+		return fmt.Errorf("ledger: %s: wait to write: %w", doing, errors.Join(err, rollback(tx)))
+	}
 	if err := f(tx); err != nil {
 		return fmt.Errorf("ledger: %s: %w", doing, errors.Join(err, rollback(tx)))
 	}
@@ -130,6 +108,15 @@ func (l *Ledger) tx(ctx context.Context, doing string, f func(tx *sql.Tx) error)
 		return fmt.Errorf("ledger: %s: %w", doing, err)
 	}
 	return nil
+}
+
+// turn waits until no other process writes.
+func (l *Ledger) turn(ctx context.Context, tx *sql.Tx) error {
+	if l.dialect.lock == "" {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, l.dialect.lock)
+	return err
 }
 
 func rollback(tx *sql.Tx) error {
@@ -142,7 +129,7 @@ func rollback(tx *sql.Tx) error {
 // snapshot runs f in a transaction that sees the ledger as it is at one moment
 // and writes nothing.
 func (l *Ledger) snapshot(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
-	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: l.isolation})
+	tx, err := l.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: l.dialect.isolation})
 	if err != nil {
 		return fmt.Errorf("ledger: %s: %w", doing, err)
 	}

@@ -14,7 +14,7 @@ var t0 = time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
 
 func open(t *testing.T) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), filepath.Join(t.TempDir(), "ledger ?#%20.db"))
+	l, err := Open(t.Context(), database.dsn(t))
 	if err != nil {
 		t.Fatal(err)
 	}

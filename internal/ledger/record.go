@@ -160,7 +160,7 @@ func (l *Ledger) Unplaced(ctx context.Context) ([]Record, error) {
 // lie in label-wait, oldest first; limit 0 means all.
 func (l *Ledger) Waiting(ctx context.Context, limit int) ([]Record, error) {
 	if limit <= 0 {
-		limit = -1
+		limit = math.MaxInt
 	}
 	return l.query(ctx, "waiting", `state = 'waiting' AND placed = 1
 		AND NOT EXISTS (SELECT 1 FROM answers WHERE answers.id = samples.id) ORDER BY at, id LIMIT ?`, limit)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	dg "driftgate"
@@ -135,7 +136,7 @@ func (l *Ledger) Runs(ctx context.Context, pipeline string, limit int) ([]Run, e
 		where, args = "WHERE pipeline = ? ", append(args, pipeline)
 	}
 	if limit <= 0 {
-		limit = -1
+		limit = math.MaxInt
 	}
 	return collect(ctx, l, "runs", scanRunRows, `SELECT `+runColumns+` FROM runs `+where+`ORDER BY requested_at DESC, rowid DESC LIMIT ?`,
 		append(args, limit)...)

@@ -36,7 +36,8 @@ func (l *Ledger) countLabel(ctx context.Context, tx *sql.Tx, r Record) error {
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO label_totals (model_version, stratum, outcome, delay_bucket, labels, delay_sum, newest)
 		VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT (model_version, stratum, outcome, delay_bucket) DO UPDATE SET
-		labels = labels + 1, delay_sum = delay_sum + excluded.delay_sum, newest = MAX(newest, excluded.newest)`,
+		labels = label_totals.labels + 1, delay_sum = label_totals.delay_sum + excluded.delay_sum,
+		newest = CASE WHEN excluded.newest > label_totals.newest THEN excluded.newest ELSE label_totals.newest END`,
 		r.ModelVersion, string(reasonOf(r.Sample, l.threshold)), outcome, bucket, int64(delay), tagNanos(r.LabelledAt))
 	if err != nil {
 		return fmt.Errorf("count label of %s: %w", r.ID(), err)
@@ -60,7 +61,7 @@ func (l *Ledger) OutcomeTotals(ctx context.Context) ([]Outcome, error) {
 		err = rows.Scan(&o.ModelVersion, &o.Stratum, &outcome, &o.Count)
 		o.Correct = outcome == 1
 		return o, err
-	}, `SELECT model_version, stratum, outcome, SUM(labels) FROM label_totals
+	}, `SELECT model_version, stratum, outcome, CAST(SUM(labels) AS BIGINT) FROM label_totals
 		GROUP BY model_version, stratum, outcome ORDER BY model_version, stratum, outcome`)
 }
 
@@ -91,7 +92,7 @@ func (l *Ledger) LabelDelays(ctx context.Context) (Delays, error) {
 		d.Sum += time.Duration(sum)
 		newest = max(newest, at)
 		return struct{}{}, nil
-	}, `SELECT delay_bucket, SUM(labels), SUM(delay_sum), MAX(newest) FROM label_totals WHERE delay_bucket >= 0 GROUP BY delay_bucket`)
+	}, `SELECT delay_bucket, CAST(SUM(labels) AS BIGINT), CAST(SUM(delay_sum) AS BIGINT), MAX(newest) FROM label_totals WHERE delay_bucket >= 0 GROUP BY delay_bucket`)
 	d.Newest = fromNanos(newest)
 	return d, err
 }

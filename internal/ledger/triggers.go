@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	dg "driftgate"
@@ -267,7 +268,7 @@ func causesOf(ctx context.Context, tx *sql.Tx, incident string) ([]Cause, error)
 // Triggers returns the newest decisions, newest first; limit 0 means all.
 func (l *Ledger) Triggers(ctx context.Context, limit int) ([]TriggerRecord, error) {
 	if limit <= 0 {
-		limit = -1
+		limit = math.MaxInt
 	}
 	scan := func(rows *sql.Rows) (TriggerRecord, error) { return scanTrigger(rows) }
 	return collect(ctx, l, "triggers", scan, `SELECT `+triggerColumns+` FROM triggers ORDER BY seq DESC LIMIT ?`, limit)
