@@ -2,7 +2,6 @@ package labelling
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,10 +13,12 @@ import (
 
 // CollectReport says what one run brought home.
 type CollectReport struct {
-	Collected int            `json:"collected"` // samples moved to clean and noisy
-	Correct   int            `json:"correct"`   // of them, the model was right
-	Line      string         `json:"line"`      // the batch line in its old form: biased, see the windowed estimate
-	Already   int            `json:"already"`   // answers for samples that others had labelled meanwhile
+	Collected int            `json:"collected"`      // samples moved to clean and noisy
+	Correct   int            `json:"correct"`        // of them, the model was right
+	Line      string         `json:"line"`           // the batch line in its old form: biased, see the windowed estimate
+	Already   int            `json:"already"`        // answers for samples that others had labelled meanwhile
+	Disputed  int            `json:"disputed"`       // of those collected, people did not agree
+	Tied      []string       `json:"tied,omitempty"` // ids of those whose label was the first named of as many answers
 	Unknown   []UnknownLabel `json:"unknown,omitempty"`
 	Missing   []string       `json:"missing,omitempty"` // keys of answered samples whose image is nowhere
 }
@@ -28,17 +29,12 @@ type UnknownLabel struct {
 	Label string `json:"label"`
 }
 
-// collectBatch is how many answers are moved together: what a crash makes the
+// collectBatch is how many samples are moved together: what a crash makes the
 // next run repeat at most.
 const collectBatch = 128
 
-// collectingSetting keeps, across a crash, the answers whose images are being
-// moved. Until those are done no other label may take their place, or an image
-// would end up under two classes.
-const collectingSetting = "labelling.collecting"
-
-// Collect moves every sample whose answer is older than the undo window:
-// label-wait is copied to clean and noisy under the human class's directory,
+// Collect moves every sample about which enough people have answered, the last
+// of them longer ago than the undo window: label-wait is copied to clean and noisy under the human class's directory,
 // with the tags as they were, the label source and the time of the label; then
 // the copy under the predicted class is removed from noisy, then label-wait's,
 // and only then the ledger calls it labelled. Each step may be repeated, so a
@@ -67,130 +63,112 @@ func batchLine(correct, labelled int) string {
 }
 
 func (s *Service) collect(ctx context.Context, report *CollectReport) error {
-	answers, err := s.due(ctx)
+	moves, err := s.cutOff(ctx, report)
 	if err != nil {
-		return err
-	}
-	classes := s.o.Classes()
-	if len(answers) > 0 && classes == nil {
-		return fmt.Errorf("no model is loaded, so no class list for %d answers: %w", len(answers), dg.ErrIncomplete)
-	}
-	moves, err := s.moves(ctx, answers, classes, report)
-	if err == nil {
-		err = s.freeze(ctx, moves)
-	}
-	if err != nil {
-		s.forgetFrozen()
 		return err
 	}
 	var errs []error
 	for batch := range slices.Chunk(moves, collectBatch) {
+		errs = append(errs, s.moveSome(ctx, batch, report))
+	}
+	for last := (ledger.Poll{}); ; {
+		batch, next, err := s.due(ctx, last, report)
+		if err != nil {
+			return joinFew(append(errs, err))
+		}
+		before := report.Collected
 		if err := s.moveSome(ctx, batch, report); err != nil {
-			errs = append(errs, err)
+			if errs = append(errs, err); report.Collected == before { // the store is away: the rest can wait
+				return joinFew(errs)
+			}
+		}
+		if last = next; last.ID == "" {
+			return joinFew(errs)
 		}
 	}
-	if len(moves) > 0 {
-		left := slices.DeleteFunc(moves, func(m *move) bool { return m.gone || m.collected })
-		if err := s.freeze(ctx, left); err != nil {
-			s.forgetFrozen()
-			errs = append(errs, err)
-		}
-	}
-	return joinFew(errs)
 }
 
-// due returns the answers to collect now: those whose moving was cut off, and
-// those older than the undo window. From here on they may not change.
-func (s *Service) due(ctx context.Context) ([]ledger.Answer, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.loadFrozen(ctx); err != nil {
-		return nil, err
-	}
-	answers, err := s.ledger.Answers(ctx, endOfTime)
+// cutOff returns what earlier runs did not bring home, under the label that
+// was decided then.
+func (s *Service) cutOff(ctx context.Context, report *CollectReport) ([]*move, error) {
+	moving, err := s.ledger.Moving(ctx)
 	if err != nil {
 		return nil, err
 	}
-	before := s.o.Now().Add(-s.o.UndoWindow)
-	due := answers[:0]
-	for _, a := range answers {
-		label, begun := s.frozen[a.ID]
-		if !begun && a.At.After(before) {
-			continue
-		}
-		if begun {
-			a.Label = label
-		}
-		s.frozen[a.ID] = a.Label
-		due = append(due, a)
+	ids := make([]string, len(moving))
+	for i, a := range moving {
+		ids[i] = a.ID
 	}
-	return due, nil
+	answers, err := s.ledger.AnswersOf(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make([]outcome, len(moving))
+	for i, a := range moving {
+		if given := answers[a.ID]; len(given) > 0 {
+			outcomes[i] = count(given, "")
+		}
+		outcomes[i].Answer = a
+	}
+	return s.moves(ctx, outcomes, report)
 }
 
-// freeze makes these, and no others, the answers that may not change, durably.
-func (s *Service) freeze(ctx context.Context, moves []*move) error {
+// due takes the next batch of samples to collect, behind the given one: their
+// answers may not change from here on. next is the zero Poll behind the last.
+func (s *Service) due(ctx context.Context, after ledger.Poll, report *CollectReport) (batch []*move, next ledger.Poll, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := make(map[string]string, len(moves))
-	for _, m := range moves {
-		next[m.answer.ID] = m.answer.Label
+	polls, err := s.ledger.Decided(ctx, s.o.quorum(), s.o.Now().Add(-s.o.UndoWindow), after, collectBatch)
+	if err != nil || len(polls) == 0 {
+		return nil, next, err
 	}
-	b, err := json.Marshal(next)
+	ids := make([]string, len(polls))
+	for i, p := range polls {
+		ids[i] = p.ID
+	}
+	answers, err := s.ledger.AnswersOf(ctx, ids...)
 	if err != nil {
-		return err
+		return nil, next, err
 	}
-	if value, _, err := s.ledger.Setting(ctx, collectingSetting); err != nil {
-		return err
-	} else if value != string(b) && (value != "" || len(next) > 0) {
-		if err := s.ledger.SetSetting(ctx, collectingSetting, string(b)); err != nil {
-			return err
-		}
-	}
-	s.frozen = next
-	return nil
-}
-
-// forgetFrozen has what may not change read anew from the ledger.
-func (s *Service) forgetFrozen() {
-	s.mu.Lock()
-	s.frozen = nil
-	s.mu.Unlock()
-}
-
-// loadFrozen reads what an earlier process was collecting, once. s.mu is held.
-func (s *Service) loadFrozen(ctx context.Context) error {
-	if s.frozen != nil {
-		return nil
-	}
-	value, ok, err := s.ledger.Setting(ctx, collectingSetting)
+	records, err := s.ledger.Records(ctx, ids...)
 	if err != nil {
-		return err
+		return nil, next, err
 	}
-	frozen := map[string]string{}
-	if ok {
-		if err := json.Unmarshal([]byte(value), &frozen); err != nil {
-			return fmt.Errorf("setting %s: %w", collectingSetting, err)
-		}
+	var outcomes []outcome
+	for _, id := range ids {
+		outcomes = append(outcomes, count(answers[id], records[id].PredictedClass))
 	}
-	s.frozen = frozen
-	return nil
+	if batch, err = s.moves(ctx, outcomes, report); err != nil {
+		return nil, next, err
+	}
+	labels := make([]ledger.Answer, len(batch))
+	for i, m := range batch {
+		labels[i] = m.answer.Answer
+	}
+	if len(polls) == collectBatch {
+		next = polls[len(polls)-1]
+	}
+	return batch, next, s.ledger.Move(ctx, labels...)
 }
 
 // move is one answered sample on its way home.
 type move struct {
-	answer ledger.Answer
+	answer outcome
 	record ledger.Record
 	to     string // key under the human class
 
-	copied    bool // clean and noisy have it
-	collected bool // so does the ledger
-	gone      bool // the image is nowhere
+	copied bool // clean and noisy have it
+	gone   bool // the image is nowhere
 }
 
-// moves pairs answers with their samples; what cannot be moved is reported.
-func (s *Service) moves(ctx context.Context, answers []ledger.Answer, classes dg.Classes, report *CollectReport) ([]*move, error) {
-	ids := make([]string, len(answers))
-	for i, a := range answers {
+// moves pairs labels with their samples; what cannot be moved is reported.
+func (s *Service) moves(ctx context.Context, labels []outcome, report *CollectReport) ([]*move, error) {
+	classes := s.o.Classes()
+	if len(labels) > 0 && classes == nil {
+		return nil, fmt.Errorf("no model is loaded, so no class list for the answers: %w", dg.ErrIncomplete)
+	}
+	ids := make([]string, len(labels))
+	for i, a := range labels {
 		ids[i] = a.ID
 	}
 	records, err := s.ledger.Records(ctx, ids...)
@@ -198,14 +176,14 @@ func (s *Service) moves(ctx context.Context, answers []ledger.Answer, classes dg
 		return nil, err
 	}
 	var out []*move
-	for _, a := range answers {
+	for _, a := range labels {
 		r, ok := records[a.ID]
 		class := classes.Index(a.Label)
 		switch {
 		case !ok:
 			report.Missing = append(report.Missing, a.ID)
 		case r.State == ledger.Labelled:
-			if err := s.outdated(ctx, a, r); err != nil {
+			if err := s.outdated(ctx, a.Answer, r); err != nil {
 				return nil, err
 			}
 			report.Already++
@@ -236,11 +214,12 @@ func (s *Service) outdated(ctx context.Context, a ledger.Answer, r ledger.Record
 // together, so that deletions go in bulk.
 func (s *Service) moveSome(ctx context.Context, batch []*move, report *CollectReport) error {
 	errs := []error{each(ctx, s.o.Workers, batch, func(ctx context.Context, _ int, m *move) error { return s.copyHome(ctx, m) })}
-	var stale, waiting []string
+	var stale, waiting, gone []string
 	done := batch[:0:0]
 	for _, m := range batch {
 		switch {
 		case m.gone:
+			gone = append(gone, m.answer.ID)
 			report.Missing = append(report.Missing, m.record.Key)
 			s.o.Logger.Error("an answered prediction's image is nowhere", "key", m.record.Key)
 		case m.copied:
@@ -251,6 +230,7 @@ func (s *Service) moveSome(ctx context.Context, batch []*move, report *CollectRe
 			done = append(done, m)
 		}
 	}
+	errs = append(errs, s.ledger.Unmove(ctx, gone...))
 	for _, d := range []struct {
 		bucket string
 		keys   []string
@@ -263,17 +243,28 @@ func (s *Service) moveSome(ctx context.Context, batch []*move, report *CollectRe
 		}
 	}
 	for _, m := range done {
-		if err := s.ledger.Collected(ctx, m.answer); err != nil {
+		if err := s.ledger.Collected(ctx, m.answer.Answer); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		m.collected = true
-		report.Collected++
-		if m.answer.Label == m.record.PredictedClass {
-			report.Correct++
-		}
+		s.arrived(m, report)
 	}
 	return joinFew(errs)
+}
+
+// arrived reports a collected sample.
+func (s *Service) arrived(m *move, report *CollectReport) {
+	report.Collected++
+	if m.answer.Label == m.record.PredictedClass {
+		report.Correct++
+	}
+	if m.answer.disputed {
+		report.Disputed++
+	}
+	if m.answer.tied {
+		report.Tied = append(report.Tied, m.answer.ID)
+		s.o.Logger.Warn("people could not agree; the label is what was named first", "id", m.answer.ID, "label", m.answer.Label, "people", m.answer.Votes.Of)
+	}
 }
 
 // copyHome copies a sample to clean and noisy. When label-wait has it no more,
@@ -297,8 +288,8 @@ func (s *Service) copyHome(ctx context.Context, m *move) error {
 		return err
 	}
 	tags = withTags(tags, decisionTags(m.record))
-	tags[dg.TagLabelSource] = string(m.answer.Source)
-	tags[dg.TagLabelledAt] = m.answer.At.UTC().Format(dg.TimeFormat)
+	label := dg.Sample{LabelSource: m.answer.Source, Votes: m.answer.Votes, LabelledAt: m.answer.At}.Tags()
+	tags[dg.TagLabelSource], tags[dg.TagLabelledAt] = label[dg.TagLabelSource], label[dg.TagLabelledAt]
 	tags = withTags(tags, nil)
 	for _, bucket := range []string{s.buckets.Clean, s.buckets.Noisy} {
 		if err := s.store.Copy(ctx, from, m.record.Key, bucket, m.to, tags); err != nil {

@@ -179,7 +179,7 @@ func TestImageGoneFromProductionDoesNotStopTheRun(t *testing.T) {
 	if !slices.Equal(r.Missing, []string{"class_03/low.png"}) || r.Placed != 15 {
 		t.Errorf("report %+v", r)
 	}
-	if p, err := w.ledger.Progress(t.Context()); err != nil || p.Waiting != 8 {
+	if p, err := w.ledger.Progress(t.Context(), ledger.Quorum{}); err != nil || p.Waiting != 8 {
 		t.Errorf("%d tasks: %v", p.Waiting, err)
 	}
 }

@@ -42,15 +42,19 @@ type exported struct {
 	SamplingFraction float64        `json:"sampling_fraction"` // 0: not picked by driftgate
 	ModelVersion     string         `json:"model_version"`
 	Correct          bool           `json:"correct"`
+	Votes            string         `json:"votes"` // "2/3": two of three people named the model's class; empty: one person answered
 }
 
 var exportColumns = []string{"id", "key", "predicted_class", "confidence", "timestamp", "label", "labelled_at", "label_source",
-	"stratum", "sampling_fraction", "model_version", "correct"}
+	"stratum", "sampling_fraction", "model_version", "correct", "votes"}
 
 func exportedOf(r ledger.Record) exported {
 	e := exported{ID: r.ID(), Key: r.Key, PredictedClass: r.PredictedClass, Timestamp: r.Timestamp, Label: r.Label,
 		LabelledAt: r.LabelledAt, LabelSource: r.LabelSource, Stratum: r.Stratum, SamplingFraction: r.SamplingFraction,
 		ModelVersion: r.ModelVersion, Correct: r.Correct()}
+	if r.Votes.Of > 0 {
+		e.Votes = fmt.Sprintf("%d/%d", r.Votes.Agree, r.Votes.Of)
+	}
 	if !math.IsNaN(r.Confidence) {
 		e.Confidence = &r.Confidence
 	}
@@ -67,7 +71,7 @@ func (e exported) row() []string {
 		labelledAt = e.LabelledAt.UTC().Format(time.RFC3339)
 	}
 	return []string{e.ID, e.Key, e.PredictedClass, confidence, e.Timestamp.UTC().Format(time.RFC3339), e.Label, labelledAt,
-		string(e.LabelSource), string(e.Stratum), number(e.SamplingFraction), e.ModelVersion, strconv.FormatBool(e.Correct)}
+		string(e.LabelSource), string(e.Stratum), number(e.SamplingFraction), e.ModelVersion, strconv.FormatBool(e.Correct), e.Votes}
 }
 
 // Export writes every labelled sample, by id, as CSV with a header or as a

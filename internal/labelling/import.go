@@ -51,8 +51,10 @@ type imported struct {
 // ignored, so an export can be imported. annotator is for rows without one,
 // and a missing labelled_at is now.
 //
-// Only samples that wait for a label are taken: what nobody picked would bias
-// the estimate. Every row is checked before anything is written; if one is
+// Each row is one person's answer, so where several people are asked about each
+// sample a file may have several rows about it, by different annotators. Only
+// samples that wait for a label are taken: what nobody picked would bias the
+// estimate. Every row is checked before anything is written; if one is
 // bad, all bad rows are reported with their line, nothing is imported, and the
 // error is [driftgate.ErrInvalid]. The same import again changes nothing.
 func (s *Service) Import(ctx context.Context, r io.Reader, format, annotator string) (ImportReport, error) {
@@ -111,25 +113,49 @@ func (s *Service) checkRows(ctx context.Context, rows []imported, annotator stri
 	if err != nil {
 		return nil, err
 	}
+	given, err := s.ledger.AnswersOf(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
 	classes, now := s.o.Classes(), s.o.Now().UTC()
-	seen := map[string]imported{}
+	seen := map[[2]string]int{} // line, by sample and annotator
 	var answers []ledger.Answer
 	for _, row := range rows {
 		a, problem := checkRow(row, annotator, now, classes, records)
-		if other, ok := seen[row.ID]; ok && problem == "" {
-			problem = fmt.Sprintf("the same sample as on line %d", other.line)
+		if line, ok := seen[[2]string{a.ID, a.Annotator}]; ok && problem == "" {
+			problem = fmt.Sprintf("the same sample as on line %d", line)
 		}
-		seen[row.ID] = row
+		seen[[2]string{a.ID, a.Annotator}] = row.line
+		already := records[a.ID].State == ledger.Labelled
+		if problem == "" && !already {
+			already, problem = s.checkPoll(given[a.ID], a)
+		}
 		switch {
 		case problem != "":
 			report.Bad = append(report.Bad, BadRow{row.line, row.ID, problem})
-		case records[a.ID].State == ledger.Labelled:
+		case already:
 			report.Already++
 		default:
 			answers = append(answers, a)
+			given[a.ID] = withAnswer(given[a.ID], a)
 		}
 	}
 	return answers, nil
+}
+
+// checkPoll says what is wrong with one more answer about a sample, and
+// whether there is no news in it.
+func (s *Service) checkPoll(given []ledger.Answer, a ledger.Answer) (already bool, problem string) {
+	if own, ok := answerOf(given, a.Annotator); ok {
+		return own.Label == a.Label, ""
+	}
+	if len(given) == 0 || wanted(given, s.o.quorum()) > 0 {
+		return false, ""
+	}
+	if label := count(given, "").Label; label != a.Label {
+		return false, fmt.Sprintf("answered %q already by as many people as are asked", label)
+	}
+	return true, ""
 }
 
 // checkRow returns the row's answer, or what is wrong with it.
@@ -174,42 +200,35 @@ func checkRow(row imported, annotator string, now time.Time, classes dg.Classes,
 func (s *Service) writeAnswers(ctx context.Context, answers []ledger.Answer, report *ImportReport) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	given, err := s.ledger.Answers(ctx, endOfTime)
+	ids := make([]string, len(answers))
+	for i, a := range answers {
+		ids[i] = a.ID
+	}
+	before, err := s.ledger.AnswersOf(ctx, ids...)
 	if err != nil {
 		return err
 	}
-	before := make(map[string]ledger.Answer, len(given))
-	for _, a := range given {
-		before[a.ID] = a
-	}
-	var written []string
-	for _, a := range answers {
-		old, answered := before[a.ID]
-		if answered && old.Label == a.Label {
-			report.Already++
-			continue
+	for i, a := range answers {
+		if err := s.ledger.Answer(ctx, a); err != nil {
+			return errors.Join(err, s.takeBack(ctx, answers[:i], before))
 		}
-		if err := errors.Join(s.changeable(ctx, a.ID), s.ledger.Answer(ctx, a)); err != nil {
-			return errors.Join(err, s.takeBack(ctx, written, before))
-		}
-		written = append(written, a.ID)
-		delete(s.leases, a.ID)
+		s.release(a.ID, a.Annotator)
 	}
-	report.Imported = len(written)
+	report.Imported = len(answers)
 	return nil
 }
 
 // takeBack undoes the answers just written. s.mu is held.
-func (s *Service) takeBack(ctx context.Context, ids []string, before map[string]ledger.Answer) error {
+func (s *Service) takeBack(ctx context.Context, written []ledger.Answer, before map[string][]ledger.Answer) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	var errs []error
-	for _, id := range ids {
-		if old, ok := before[id]; ok {
+	for _, a := range written {
+		if old, ok := answerOf(before[a.ID], a.Annotator); ok {
 			errs = append(errs, s.ledger.Answer(ctx, old))
 			continue
 		}
-		errs = append(errs, s.ledger.Unanswer(ctx, id))
+		errs = append(errs, s.ledger.Unanswer(ctx, a.ID, a.Annotator))
 	}
 	return joinFew(errs)
 }

@@ -8,9 +8,10 @@
 // last, and record what is done only when it is done, so a crash at any point
 // is repaired by running again, and nothing is asked or counted twice.
 //
-// Tasks are leased: two annotators never hold the same one at a time. Where
-// several people's answers disagree is not judged here; the last answer before
-// collection counts.
+// Tasks are leased: no more annotators hold one at a time than it needs. Where
+// several people are asked about each sample, the majority is its label, and
+// the votes travel with it, so that disagreement lowers its weight; in a tie
+// more people are asked, and at last the class that was named first wins.
 package labelling
 
 import (
@@ -44,6 +45,7 @@ type Options struct {
 	Lease       time.Duration      // by the wall's clock, how long a task is one annotator's; default 10 min
 	UndoWindow  time.Duration      // by Now, how old an answer must be to be collected; 0: at once
 	Workers     int                // copies at once; default 32
+	Annotators  int                // distinct people asked about each sample, 1 to 9, and up to 2 more in a tie; default 1
 
 	Classes func() dg.Classes // of the model in production; required
 	Now     func() time.Time  // default time.Now
@@ -67,6 +69,7 @@ func (o Options) Validate() error {
 	want(o.Lease >= 0, "lease %s: want more than 0s", o.Lease)
 	want(o.UndoWindow >= 0, "undo window %s: want at least 0s", o.UndoWindow)
 	want(o.Workers >= 0, "workers %d: want at least 1", o.Workers)
+	want(o.Annotators >= 0 && o.Annotators <= maxAnnotators, "annotators %d: want 1 to %d", o.Annotators, maxAnnotators)
 	want(o.Classes != nil, "classes: want the class list of the model in production")
 	return errors.Join(errs...)
 }
@@ -83,6 +86,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Workers == 0 {
 		o.Workers = 32
+	}
+	if o.Annotators == 0 {
+		o.Annotators = 1
 	}
 	if o.Classes == nil {
 		o.Classes = func() dg.Classes { return nil }
@@ -118,15 +124,18 @@ type Ledger interface {
 	Decide(ctx context.Context, ds []ledger.Decision) error
 	Unplaced(ctx context.Context) ([]ledger.Record, error)
 	Placed(ctx context.Context, ids ...string) error
-	Waiting(ctx context.Context, limit int) ([]ledger.Record, error)
+	Asking(ctx context.Context, annotator string, q ledger.Quorum, limit int) ([]ledger.Asked, error)
 	Answer(ctx context.Context, a ledger.Answer) error
-	Unanswer(ctx context.Context, id string) error
-	Answers(ctx context.Context, givenBefore time.Time) ([]ledger.Answer, error)
+	Unanswer(ctx context.Context, id, annotator string) error
+	AnswersOf(ctx context.Context, ids ...string) (map[string][]ledger.Answer, error)
+	LastAnswer(ctx context.Context, annotator string) (ledger.Answer, error)
+	Decided(ctx context.Context, q ledger.Quorum, givenBefore time.Time, after ledger.Poll, limit int) ([]ledger.Poll, error)
+	Move(ctx context.Context, labels ...ledger.Answer) error
+	Unmove(ctx context.Context, ids ...string) error
+	Moving(ctx context.Context) ([]ledger.Answer, error)
 	Collected(ctx context.Context, a ledger.Answer) error
 	Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
-	Progress(ctx context.Context) (ledger.LabelProgress, error)
-	Setting(ctx context.Context, key string) (value string, ok bool, err error)
-	SetSetting(ctx context.Context, key, value string) error
+	Progress(ctx context.Context, q ledger.Quorum) (ledger.LabelProgress, error)
 }
 
 // Service curates, collects and hands out tasks. It is safe for concurrent
@@ -140,17 +149,16 @@ type Service struct {
 	moving sync.Mutex // one Curate or Collect at a time
 
 	mu      sync.Mutex
-	leases  map[string]lease    // by sample id
+	leases  map[string][]lease  // by sample id
 	skipped map[string][]string // by annotator: sample ids, oldest first
 	undo    map[string][]string // by annotator: ids answered, oldest first
-	frozen  map[string]string   // by id: the label that is being collected; nil before it is loaded
 }
 
 // New makes the service; it asks nothing yet.
 func New(o Options, store ObjectStore, l Ledger, b objstore.Buckets) *Service {
 	return &Service{
 		o: o.withDefaults(), store: store, ledger: l, buckets: b,
-		leases: map[string]lease{}, skipped: map[string][]string{}, undo: map[string][]string{},
+		leases: map[string][]lease{}, skipped: map[string][]string{}, undo: map[string][]string{},
 	}
 }
 

@@ -247,7 +247,7 @@ func (w *world) checkGolden() {
 	if left, err := w.ledger.Unplaced(context.Background()); err != nil || len(left) != 0 {
 		w.t.Errorf("unplaced %v: %v", left, err)
 	}
-	if p, err := w.ledger.Progress(context.Background()); err != nil || p.Waiting != 9 {
+	if p, err := w.ledger.Progress(context.Background(), ledger.Quorum{}); err != nil || p.Waiting != 9 {
 		w.t.Errorf("progress %+v: %v", p, err)
 	}
 }
@@ -321,8 +321,19 @@ func (l faultyLedger) Collected(ctx context.Context, a ledger.Answer) error {
 	return l.call(func() error { return l.Ledger.Collected(ctx, a) })
 }
 
-func (l faultyLedger) SetSetting(ctx context.Context, key, value string) error {
-	return l.call(func() error { return l.Ledger.SetSetting(ctx, key, value) })
+func (l faultyLedger) Move(ctx context.Context, labels ...ledger.Answer) error {
+	return l.call(func() error { return l.Ledger.Move(ctx, labels...) })
+}
+
+func (l faultyLedger) Unmove(ctx context.Context, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return l.call(func() error { return l.Ledger.Unmove(ctx, ids...) })
+}
+
+func (l faultyLedger) Unanswer(ctx context.Context, id, annotator string) error {
+	return l.call(func() error { return l.Ledger.Unanswer(ctx, id, annotator) })
 }
 
 func (l faultyLedger) Answer(ctx context.Context, a ledger.Answer) error {
@@ -355,11 +366,11 @@ func ids(objects map[string]map[string]string) []string {
 }
 
 func TestOptionsReportEveryFault(t *testing.T) {
-	err := Options{Threshold: 70, RandomQuota: -1, Caps: map[dg.Stratum]int{"odd": 1, dg.Flagged: 0}, Lease: -1, UndoWindow: -1, Workers: -1}.Validate()
+	err := Options{Threshold: 70, RandomQuota: -1, Caps: map[dg.Stratum]int{"odd": 1, dg.Flagged: 0}, Lease: -1, UndoWindow: -1, Workers: -1, Annotators: 10}.Validate()
 	if !errors.Is(err, dg.ErrInvalid) {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"threshold 70", "quota -1", `cap of "odd"`, "cap of flagged: 0", "lease -1ns", "undo window -1ns", "workers -1", "classes"} {
+	for _, want := range []string{"threshold 70", "quota -1", `cap of "odd"`, "cap of flagged: 0", "lease -1ns", "undo window -1ns", "workers -1", "annotators 10", "classes"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

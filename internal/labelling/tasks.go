@@ -53,10 +53,44 @@ func taskOf(r ledger.Record) Task {
 }
 
 // lease gives a task to one annotator for a while. It lives in memory: after a
-// restart two people may get the same task, and the later answer counts.
+// restart more people may get a task than it needs, and who answers last is
+// told that it is answered.
 type lease struct {
 	annotator string
 	until     time.Time // wall clock
+}
+
+// others is how many annotators but this one hold a lease on a sample, one of
+// them, and whether this one does. s.mu is held.
+func (s *Service) others(id, annotator string) (n int, who string, own bool) {
+	now := time.Now()
+	for _, l := range s.leases[id] {
+		switch {
+		case !now.Before(l.until):
+		case l.annotator == annotator:
+			own = true
+		default:
+			n, who = n+1, l.annotator
+		}
+	}
+	return n, who, own
+}
+
+// grant leases a task, anew if the annotator holds it. s.mu is held.
+func (s *Service) grant(id, annotator string) {
+	s.release(id, annotator)
+	s.leases[id] = append(s.leases[id], lease{annotator, time.Now().Add(s.o.Lease)})
+}
+
+// release ends an annotator's lease. s.mu is held.
+func (s *Service) release(id, annotator string) {
+	s.prune(id, func(l lease) bool { return l.annotator == annotator })
+}
+
+func (s *Service) prune(id string, gone func(lease) bool) {
+	if s.leases[id] = slices.DeleteFunc(s.leases[id], gone); len(s.leases[id]) == 0 {
+		delete(s.leases, id)
+	}
 }
 
 func checkAnnotator(name string) error {
@@ -66,10 +100,10 @@ func checkAnnotator(name string) error {
 	return nil
 }
 
-// Lease hands out up to n (1 to 100) tasks, oldest first, those that the
-// annotator holds already included. Nobody else gets them until they are
-// answered, skipped, or the lease runs out. What the annotator has skipped
-// comes back last.
+// Lease hands out up to n (1 to 100) tasks that the annotator has not answered,
+// oldest first, those that they hold already included. Nobody else gets them,
+// beyond the people that a task needs, until they are answered, skipped, or the
+// lease runs out. What the annotator has skipped comes back last.
 func (s *Service) Lease(ctx context.Context, annotator string, n int) ([]Task, error) {
 	if err := checkAnnotator(annotator); err != nil {
 		return nil, fmt.Errorf("labelling: lease: %w", err)
@@ -80,37 +114,39 @@ func (s *Service) Lease(ctx context.Context, annotator string, n int) ([]Task, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(s.leases, func(_ string, l lease) bool { return !now.Before(l.until) })
+	for _, id := range slices.Collect(maps.Keys(s.leases)) {
+		s.prune(id, func(l lease) bool { return !now.Before(l.until) })
+	}
 	skipped := s.skipped[annotator]
-	records, err := s.ledger.Waiting(ctx, n+len(s.leases)+len(skipped))
+	asked, err := s.ledger.Asking(ctx, annotator, s.o.quorum(), n+len(s.leases)+len(skipped))
 	if err != nil {
 		return nil, fmt.Errorf("labelling: lease: %w", err)
 	}
 	var first, last []Task
-	for _, r := range records {
-		if l, ok := s.leases[r.ID()]; ok && l.annotator != annotator {
+	for _, a := range asked {
+		if n, _, own := s.others(a.ID(), annotator); !own && n >= a.Wanted {
 			continue
 		}
-		if slices.Contains(skipped, r.ID()) {
-			last = append(last, taskOf(r))
+		if slices.Contains(skipped, a.ID()) {
+			last = append(last, taskOf(a.Record))
 		} else {
-			first = append(first, taskOf(r))
+			first = append(first, taskOf(a.Record))
 		}
 	}
 	slices.SortStableFunc(last, func(a, b Task) int { return slices.Index(skipped, a.ID) - slices.Index(skipped, b.ID) })
 	tasks := append(first, last...)
 	tasks = tasks[:min(n, len(tasks))]
 	for _, t := range tasks {
-		s.leases[t.ID] = lease{annotator, now.Add(s.o.Lease)}
+		s.grant(t.ID, annotator)
 	}
 	return tasks, nil
 }
 
-// Answer records an annotator's label; an earlier answer that is not collected
-// yet is replaced. The error is [driftgate.ErrInvalid] for a label that is no
-// class or a sample nobody was asked about, [driftgate.ErrNotFound] for an
-// unknown one, [driftgate.ErrConflict] when it is collected or another
-// annotator holds its lease.
+// Answer records an annotator's label; an earlier answer of theirs that is not
+// collected yet is replaced. The error is [driftgate.ErrInvalid] for a label
+// that is no class or a sample nobody was asked about, [driftgate.ErrNotFound]
+// for an unknown one, [driftgate.ErrConflict] when it is collected, when enough
+// others have answered, or when others hold all its leases.
 func (s *Service) Answer(ctx context.Context, annotator, id, label string) error {
 	if err := checkAnnotator(annotator); err != nil {
 		return fmt.Errorf("labelling: answer %s: %w", id, err)
@@ -120,29 +156,38 @@ func (s *Service) Answer(ctx context.Context, annotator, id, label string) error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.changeable(ctx, id); err != nil {
+	if err := s.welcome(ctx, annotator, id); err != nil {
 		return fmt.Errorf("labelling: answer %s: %w", id, err)
-	}
-	if l, ok := s.leases[id]; ok && l.annotator != annotator && time.Now().Before(l.until) {
-		return fmt.Errorf("labelling: answer %s: %s is at it: %w", id, l.annotator, dg.ErrConflict)
 	}
 	a := ledger.Answer{ID: id, Label: label, Annotator: annotator, Source: dg.HumanLabel, At: s.o.Now().UTC()}
 	if err := s.ledger.Answer(ctx, a); err != nil {
 		return fmt.Errorf("labelling: answer: %w", err)
 	}
-	delete(s.leases, id)
+	s.release(id, annotator)
 	s.unskip(annotator, id)
 	s.undo[annotator] = remember(s.undo[annotator], id)
 	return nil
 }
 
-// changeable refuses an answer whose image is on its way already. s.mu is held.
-func (s *Service) changeable(ctx context.Context, id string) error {
-	if err := s.loadFrozen(ctx); err != nil {
+// welcome refuses the answer of a person whom nobody asks. Who has answered or
+// holds a lease may. s.mu is held.
+func (s *Service) welcome(ctx context.Context, annotator, id string) error {
+	answers, err := s.ledger.AnswersOf(ctx, id)
+	if err != nil {
 		return err
 	}
-	if label, ok := s.frozen[id]; ok {
-		return fmt.Errorf("%q is being collected: %w", label, dg.ErrConflict)
+	others, who, own := s.others(id, annotator)
+	if _, answered := answerOf(answers[id], annotator); answered || own {
+		return nil
+	}
+	want := wanted(answers[id], s.o.quorum())
+	switch n := len(answers[id]); {
+	case want == 0 && n == 1:
+		return fmt.Errorf("%s has answered: %w", answers[id][0].Annotator, dg.ErrConflict)
+	case want == 0:
+		return fmt.Errorf("%d people have answered: %w", n, dg.ErrConflict)
+	case others >= want:
+		return fmt.Errorf("%s is at it: %w", who, dg.ErrConflict)
 	}
 	return nil
 }
@@ -167,30 +212,18 @@ func (s *Service) Skip(ctx context.Context, annotator, id string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l, ok := s.leases[id]; ok && l.annotator == annotator {
-		delete(s.leases, id)
-	}
+	s.release(id, annotator)
 	s.skipped[annotator] = remember(s.skipped[annotator], id)
 	return nil
 }
 
 // Undo takes back the annotator's last answer and leases its task to them
-// again. The error is [driftgate.ErrConflict] when it is collected already,
-// [driftgate.ErrNotFound] when there is none.
+// again; what others said stays. The error is [driftgate.ErrConflict] when it
+// is collected already, [driftgate.ErrNotFound] when there is none.
 func (s *Service) Undo(ctx context.Context, annotator string) (Task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id, err := s.lastAnswer(ctx, annotator)
-	if err == nil {
-		err = s.changeable(ctx, id)
-	}
-	if err == nil {
-		err = s.ledger.Unanswer(ctx, id)
-	}
-	if err != nil && !errors.Is(err, dg.ErrConflict) {
-		return Task{}, fmt.Errorf("labelling: undo: %w", err)
-	}
-	s.undo[annotator] = slices.DeleteFunc(s.undo[annotator], func(other string) bool { return other == id })
+	id, err := s.takeBackLast(ctx, annotator)
 	if err != nil {
 		return Task{}, fmt.Errorf("labelling: undo: %w", err)
 	}
@@ -198,31 +231,38 @@ func (s *Service) Undo(ctx context.Context, annotator string) (Task, error) {
 	if err != nil {
 		return Task{}, fmt.Errorf("labelling: undo: %w", err)
 	}
-	s.leases[id] = lease{annotator, time.Now().Add(s.o.Lease)}
+	s.grant(id, annotator)
 	return taskOf(r), nil
 }
 
-// lastAnswer is the id an annotator answered last, from memory or, after a
-// restart, from the ledger. s.mu is held.
-func (s *Service) lastAnswer(ctx context.Context, annotator string) (string, error) {
-	if list := s.undo[annotator]; len(list) > 0 {
-		return list[len(list)-1], nil
+// takeBackLast takes back the newest answer of an annotator that is still
+// there: by what is remembered or, after a restart, by the ledger. s.mu is held.
+func (s *Service) takeBackLast(ctx context.Context, annotator string) (id string, err error) {
+	for len(s.undo[annotator]) > 0 {
+		list := s.undo[annotator]
+		id = list[len(list)-1]
+		err := s.ledger.Unanswer(ctx, id, annotator)
+		if err != nil && !errors.Is(err, dg.ErrConflict) && !errors.Is(err, dg.ErrNotFound) {
+			return "", err
+		}
+		s.undo[annotator] = list[:len(list)-1]
+		if !errors.Is(err, dg.ErrNotFound) { // forgotten with its sample, or with a label that was withdrawn
+			return id, err
+		}
 	}
-	answers, err := s.ledger.Answers(ctx, endOfTime)
+	a, err := s.ledger.LastAnswer(ctx, annotator)
+	if errors.Is(err, dg.ErrNotFound) {
+		return "", fmt.Errorf("no answer of %q is left to take back: %w", annotator, dg.ErrNotFound)
+	}
 	if err != nil {
 		return "", err
 	}
-	for _, a := range slices.Backward(answers) { // oldest first
-		if a.Annotator == annotator {
-			return a.ID, nil
-		}
-	}
-	return "", fmt.Errorf("no answer of %q is left to take back: %w", annotator, dg.ErrNotFound)
+	return a.ID, s.ledger.Unanswer(ctx, a.ID, annotator)
 }
 
 // Progress counts the tasks that wait, are answered, and are collected.
 func (s *Service) Progress(ctx context.Context) (ledger.LabelProgress, error) {
-	return s.ledger.Progress(ctx)
+	return s.ledger.Progress(ctx, s.o.quorum())
 }
 
 // Image returns a sample's image and its content type, from wherever it is;

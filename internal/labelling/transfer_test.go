@@ -37,9 +37,9 @@ func TestExportHasOneRowALabelledSample(t *testing.T) {
 	if n, err := s.Export(t.Context(), &out, CSV); err != nil || n != 2 {
 		t.Fatalf("%d rows: %v", n, err)
 	}
-	want := `id,key,predicted_class,confidence,timestamp,label,labelled_at,label_source,stratum,sampling_fraction,model_version,correct
-00,class_01/00,Trouser,0.5,2026-03-01T12:00:00Z,Bag,2026-03-01T13:00:00Z,human,low_confidence,1,,false
-02,class_01/02,Trouser,0.5,2026-03-01T12:00:02Z,Trouser,2026-03-01T14:00:00Z,human,low_confidence,1,,true
+	want := `id,key,predicted_class,confidence,timestamp,label,labelled_at,label_source,stratum,sampling_fraction,model_version,correct,votes
+00,class_01/00,Trouser,0.5,2026-03-01T12:00:00Z,Bag,2026-03-01T13:00:00Z,human,low_confidence,1,,false,
+02,class_01/02,Trouser,0.5,2026-03-01T12:00:02Z,Trouser,2026-03-01T14:00:00Z,human,low_confidence,1,,true,
 `
 	if out.String() != want {
 		t.Errorf("got\n%s", out.String())

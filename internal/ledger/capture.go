@@ -90,7 +90,7 @@ func (l *Ledger) Captured(ctx context.Context, samples ...dg.Sample) error {
 // Unseen is the record of a sample that no bucket but the one of s has shown
 // yet: without decision and label, whatever its tags say.
 func Unseen(s dg.Sample) Record {
-	s.Stratum, s.SamplingFraction, s.LabelSource, s.LabelledAt = "", 0, "", time.Time{}
+	s.Stratum, s.SamplingFraction, s.LabelSource, s.Votes, s.LabelledAt = "", 0, "", dg.Votes{}, time.Time{}
 	return Record{Sample: s, State: New}
 }
 
@@ -131,7 +131,7 @@ func lateStratum(r Record) dg.Stratum {
 
 // upsert writes every column of a record.
 var upsert = func() string {
-	columns := strings.Split(strings.Join(strings.Fields(recordColumns), " ")+", reason, outcome", ", ")
+	columns := strings.Split(strings.Join(strings.Fields(recordColumns), " ")+", reason, outcome, agreement", ", ")
 	var sets []string
 	for _, c := range columns {
 		if c != "id" {
@@ -158,7 +158,7 @@ func putRecord(ctx context.Context, put *sql.Stmt, r Record, threshold float64) 
 	_, err := put.ExecContext(ctx, r.Key, r.ID(), tagNanos(r.Timestamp), r.PredictedClass, confidence(r.Confidence),
 		r.Flagged, r.CorrectedClass, r.ModelVersion, r.InProduction, string(r.State), string(r.Stratum), r.SamplingFraction,
 		nanos(r.Interval), r.Selected, r.Placed, r.Label, string(r.LabelSource), tagNanos(r.LabelledAt),
-		string(reasonOf(r.Sample, threshold)), outcome)
+		r.Votes.Agree, r.Votes.Of, string(reasonOf(r.Sample, threshold)), outcome, r.agreement())
 	if err != nil {
 		return fmt.Errorf("sample %s: %w", r.ID(), err)
 	}

@@ -25,7 +25,7 @@ const (
 // agree with the model, in thousandths too.
 const (
 	milli     = `CAST(ROUND(confidence * 1000) AS BIGINT)`
-	agreement = `(CASE outcome WHEN 1 THEN 1000 ELSE 0 END)`
+	agreement = `agreement`
 )
 
 // value is the SQL for a row's part; ” when it is in none.

@@ -49,8 +49,7 @@ func (l *Ledger) foreignLabel(ctx context.Context, tx *sql.Tx, f ForeignLabel) e
 	if f.Label == "" {
 		return fmt.Errorf("sample %s: no label: %w", f.Sample.Key, dg.ErrInvalid)
 	}
-	var answered bool
-	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM answers WHERE id = ?)`, f.Sample.ID()).Scan(&answered)
+	moving, err := isMoving(ctx, tx, f.Sample.ID())
 	if err != nil {
 		return err
 	}
@@ -60,13 +59,16 @@ func (l *Ledger) foreignLabel(ctx context.Context, tx *sql.Tx, f ForeignLabel) e
 		old = Unseen(f.Sample)
 	case err != nil:
 		return err
-	case answered:
+	case moving:
 		return nil
 	}
 	r := WithLabel(old, f)
 	switch {
 	case old.State != Labelled:
-		return l.saveLabelled(ctx, tx, r)
+		if err := l.saveLabelled(ctx, tx, r); err != nil {
+			return err
+		}
+		return dropAnswers(ctx, tx, r.ID()) // a label outranks what people would still say
 	case r != old:
 		return l.save(ctx, tx, r)
 	}
@@ -84,7 +86,7 @@ func WithLabel(r Record, f ForeignLabel) Record {
 		r.Stratum, r.SamplingFraction = f.Sample.Stratum, f.Sample.SamplingFraction
 		r.Interval, r.Selected = f.Interval, true
 	}
-	return r.labelled(f.Label, f.Sample.LabelSource, at)
+	return r.labelled(f.Label, f.Sample.LabelSource, f.Sample.Votes, at)
 }
 
 // Rebuild empties the samples part and fills it with records, in one
@@ -116,8 +118,6 @@ func (l *Ledger) Rebuild(ctx context.Context, records iter.Seq[Record]) error {
 				}
 			}
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM answers WHERE NOT EXISTS
-			(SELECT 1 FROM samples WHERE samples.id = answers.id AND samples.state = 'waiting')`)
-		return err
+		return dropStrayAnswers(ctx, tx)
 	})
 }

@@ -85,15 +85,15 @@ func TestASampleGoesFromCapturedToLabelled(t *testing.T) {
 		t.Errorf("Waiting = %q", got)
 	}
 	answer := Answer{ID: "b.png", Label: "Dress", Annotator: "ann", At: t0.Add(time.Hour)}
-	must(t, l.Answer(ctx, Answer{ID: "b.png", Label: "Bag", Annotator: "bob", At: t0}))
+	must(t, l.Answer(ctx, Answer{ID: "b.png", Label: "Bag", Annotator: "ann", At: t0}))
 	twice(func() error { return l.Answer(ctx, answer) })
 	if got := get[[]Answer](t)(l.Answers(ctx, answer.At.Add(-1))); len(got) != 0 {
 		t.Errorf("Answers before it was given = %v", got)
 	}
 	if got := get[[]Answer](t)(l.Answers(ctx, answer.At)); len(got) != 1 || got[0].Label != "Dress" || got[0].Source != dg.HumanLabel {
-		t.Errorf("Answers = %v, want the later answer alone, as human", got)
+		t.Errorf("Answers = %v, want the person's later answer alone, as human", got)
 	}
-	if got := get[LabelProgress](t)(l.Progress(ctx)); got != (LabelProgress{Answered: 1}) {
+	if got := get[LabelProgress](t)(l.Progress(ctx, Quorum{})); got != (LabelProgress{Answered: 1}) {
 		t.Errorf("Progress = %+v", got)
 	}
 	twice(func() error { return l.Collected(ctx, answer) })
@@ -101,12 +101,12 @@ func TestASampleGoesFromCapturedToLabelled(t *testing.T) {
 	if r.State != Labelled || r.Label != "Dress" || !r.LabelledAt.Equal(answer.At) || r.Stratum != dg.LowConfidence || !r.Interval.Equal(t0) || r.Confidence != 0.3 {
 		t.Errorf("b.png = %+v", r)
 	}
-	if got := get[LabelProgress](t)(l.Progress(ctx)); got != (LabelProgress{Labelled: 1}) {
+	if got := get[LabelProgress](t)(l.Progress(ctx, Quorum{})); got != (LabelProgress{Labelled: 1}) {
 		t.Errorf("Progress = %+v", got)
 	}
 	for name, err := range map[string]error{
 		"answer":    l.Answer(ctx, answer),
-		"unanswer":  l.Unanswer(ctx, "b.png"),
+		"unanswer":  l.Unanswer(ctx, "b.png", "ann"),
 		"relabel":   l.Collected(ctx, Answer{ID: "b.png", Label: "Coat", At: t0}),
 		"redecided": l.Decide(ctx, []Decision{{ID: "a.png", Stratum: dg.LowConfidence, SamplingFraction: 1, Selected: true}}),
 	} {
@@ -118,7 +118,7 @@ func TestASampleGoesFromCapturedToLabelled(t *testing.T) {
 		"answer":   l.Answer(ctx, Answer{ID: "x", Label: "Bag", At: t0}),
 		"collect":  l.Collected(ctx, Answer{ID: "x", Label: "Bag", At: t0}),
 		"decide":   l.Decide(ctx, []Decision{{ID: "x", Stratum: dg.Random, SamplingFraction: 1}}),
-		"unanswer": l.Unanswer(ctx, "a.png"),
+		"unanswer": l.Unanswer(ctx, "a.png", "ann"),
 	} {
 		if !errors.Is(err, dg.ErrNotFound) {
 			t.Errorf("%s = %v, want not found", name, err)

@@ -79,7 +79,7 @@ func (w *walk) step() {
 	case 6:
 		w.tolerate(w.l.Answer(ctx, Answer{ID: id, Label: class, At: w.now}), dg.ErrNotFound, dg.ErrConflict, dg.ErrInvalid)
 		if w.rng.IntN(5) == 0 {
-			w.tolerate(w.l.Unanswer(ctx, id), dg.ErrNotFound, dg.ErrConflict)
+			w.tolerate(w.l.Unanswer(ctx, id, ""), dg.ErrNotFound, dg.ErrConflict)
 		}
 	case 7:
 		for _, a := range get[[]Answer](w.t)(w.l.Answers(ctx, w.now.Add(-time.Minute))) {

@@ -43,7 +43,8 @@ type Record struct {
 func (r Record) Correct() bool { return r.State == Labelled && r.Label == r.PredictedClass }
 
 const recordColumns = `object_key, id, at, predicted_class, confidence, flagged, corrected_class, model_version,
-	in_production, state, stratum, sampling_fraction, interval_start, selected, placed, label, label_source, labelled_at`
+	in_production, state, stratum, sampling_fraction, interval_start, selected, placed, label, label_source, labelled_at,
+	votes_agree, votes_of`
 
 type scanner interface{ Scan(dest ...any) error }
 
@@ -55,7 +56,8 @@ func scanRecord(row scanner) (Record, error) {
 		confidence               sql.NullFloat64
 	)
 	err := row.Scan(&key, &id, &at, &r.PredictedClass, &confidence, &r.Flagged, &r.CorrectedClass, &r.ModelVersion,
-		&r.InProduction, &r.State, &r.Stratum, &r.SamplingFraction, &interval, &r.Selected, &r.Placed, &r.Label, &r.LabelSource, &labelledAt)
+		&r.InProduction, &r.State, &r.Stratum, &r.SamplingFraction, &interval, &r.Selected, &r.Placed, &r.Label, &r.LabelSource, &labelledAt,
+		&r.Votes.Agree, &r.Votes.Of)
 	if err != nil {
 		return Record{}, err
 	}
