@@ -24,6 +24,8 @@ type metrics struct {
 	duration    *prometheus.HistogramVec
 	uploads     *prometheus.CounterVec
 
+	featuresLost prometheus.Counter
+
 	oldConfidence prometheus.Histogram
 	oldPredicted  *prometheus.CounterVec
 
@@ -55,6 +57,8 @@ func newMetrics(reg prometheus.Registerer, sp *spool) *metrics {
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}), []string{"model_version"}),
 		uploads: auto.NewCounterVec(prometheus.CounterOpts{Name: "driftgate_capture_uploads_total",
 			Help: "Attempts to upload captured predictions: stored, error (repeated), refused (set aside)."}, []string{"result"}),
+		featuresLost: auto.NewCounter(prometheus.CounterOpts{Name: "driftgate_features_lost_total",
+			Help: "Predictions that the test of input drift does not see, because the ledger was away for hours."}),
 		oldConfidence: auto.NewHistogram(prometheus.HistogramOpts{Name: "prediction_confidence",
 			Help: "Old name of driftgate_prediction_confidence.", Buckets: tenths}),
 		oldPredicted: auto.NewCounterVec(prometheus.CounterOpts{Name: "predicted_class_total",

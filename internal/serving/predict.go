@@ -47,7 +47,7 @@ func (s *Service) Predict(ctx context.Context, upload []byte, filename string) (
 		return Prediction{}, fmt.Errorf("serving: predict: no model is loaded: %w", dg.ErrIncomplete)
 	}
 	at := s.o.Now().UTC().Truncate(time.Second)
-	probabilities, body, err := s.classify(ctx, m, upload)
+	probabilities, seen, body, err := s.classify(ctx, m, upload)
 	if err != nil {
 		return Prediction{}, fmt.Errorf("serving: predict: %w", err)
 	}
@@ -69,31 +69,31 @@ func (s *Service) Predict(ctx context.Context, upload []byte, filename string) (
 	if err := s.spool.add(record{Key: p.Key, ContentType: contentType(p.Key), Tags: sample.Tags(), Body: body}); err != nil {
 		return Prediction{}, fmt.Errorf("serving: predict: %w", err)
 	}
+	s.features.add(p.ModelVersion, at, m.sketch, seen)
 	s.metrics.predicted(sample, time.Since(start))
 	return p, nil
 }
 
-// classify decodes within the limits and returns the probabilities and the
-// image as it is to be stored.
-func (s *Service) classify(ctx context.Context, m *model, upload []byte) ([]float32, []byte, error) {
+// classify decodes within the limits and returns the probabilities, what the
+// penultimate layer saw, and the image as it is to be stored.
+func (s *Service) classify(ctx context.Context, m *model, upload []byte) (probabilities, seen []float32, body []byte, err error) {
 	if limit := cmp.Or(s.o.Limits.MaxBytes, dataset.DefaultLimits.MaxBytes); int64(len(upload)) > limit {
-		return nil, nil, fmt.Errorf("image of %d bytes: want at most %d: %w", len(upload), limit, dg.ErrInvalid)
+		return nil, nil, nil, fmt.Errorf("image of %d bytes: want at most %d: %w", len(upload), limit, dg.ErrInvalid)
 	}
 	room := min(s.o.DecodeBytes, decodedBytes(upload))
 	if err := s.decode.Acquire(ctx, room); err != nil {
-		return nil, nil, fmt.Errorf("wait for memory to decode: %w", err)
+		return nil, nil, nil, fmt.Errorf("wait for memory to decode: %w", err)
 	}
 	defer s.decode.Release(room)
 	img, format, err := dataset.Decode(upload, s.o.Limits)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	probabilities, err := m.predict(img)
-	if err != nil {
-		return nil, nil, err
+	if probabilities, seen, err = m.predict(img); err != nil {
+		return nil, nil, nil, err
 	}
-	body, err := dataset.StripMetadata(upload, format)
-	return probabilities, body, err
+	body, err = dataset.StripMetadata(upload, format)
+	return probabilities, seen, body, err
 }
 
 // decodedBytes is about what an upload takes in memory, by its header.

@@ -134,7 +134,7 @@ func TestWithoutModelNothingIsPredicted(t *testing.T) {
 func TestModelThatGivesNoProbabilitiesIsAnError(t *testing.T) {
 	w := newWorld(t, Options{})
 	for _, p := range [][]float32{nil, {1}, {float32nan(), 0, 0, 0, 0, 0, 0, 0, 0, 0}, {-1, 2, 0, 0, 0, 0, 0, 0, 0, 0}} {
-		w.install(&model{classes: dg.FashionMNIST, ref: "sha256:bad", predict: func(image.Image) ([]float32, error) { return p, nil }})
+		w.install(&model{classes: dg.FashionMNIST, ref: "sha256:bad", predict: func(image.Image) ([]float32, []float32, error) { return p, nil, nil }})
 		if got, err := w.Predict(t.Context(), upload(t, 1), ""); err == nil {
 			t.Errorf("probabilities %v gave %+v", p, got)
 		}
@@ -183,7 +183,7 @@ func TestDecodingIsBoundedInMemory(t *testing.T) {
 	var now, most atomic.Int32
 	inner := testModel("sha256:slow")
 	slow := *inner
-	slow.predict = func(img image.Image) ([]float32, error) {
+	slow.predict = func(img image.Image) ([]float32, []float32, error) {
 		most.Store(max(most.Load(), now.Add(1)))
 		defer now.Add(-1)
 		time.Sleep(5 * time.Millisecond)
@@ -234,11 +234,11 @@ func TestUUIDsAreVersion4AndDiffer(t *testing.T) {
 }
 
 func TestOptionsReportEveryFault(t *testing.T) {
-	err := Options{SpoolItems: -1, SpoolBytes: -1, Uploaders: -1, DecodeBytes: -1, UploadTimeout: -1, MaxBackoff: -1}.Validate()
+	err := Options{SpoolItems: -1, SpoolBytes: -1, Uploaders: -1, DecodeBytes: -1, UploadTimeout: -1, MaxBackoff: -1, FeatureFlush: -1}.Validate()
 	if !errors.Is(err, dg.ErrInvalid) {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"dir", "spool_items -1", "spool_bytes -1", "uploaders -1", "decode_bytes -1", "upload_timeout -1ns", "max_backoff -1ns"} {
+	for _, want := range []string{"dir", "spool_items -1", "spool_bytes -1", "uploaders -1", "decode_bytes -1", "upload_timeout -1ns", "max_backoff -1ns", "feature_flush -1ns"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

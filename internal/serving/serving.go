@@ -7,6 +7,9 @@
 // prediction or stores one twice. A full spool refuses with
 // [driftgate.ErrFull]; nothing is dropped silently.
 //
+// Beside each prediction, what the penultimate layer saw is added to a sum by
+// model version and ten minutes of event time, for the test of input drift.
+//
 // The model is replaced by one pointer swap: requests under way finish on the
 // old one. What is stored carries no metadata of the upload (no EXIF, no GPS).
 //
@@ -32,6 +35,7 @@ import (
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
+	"driftgate/internal/estimate"
 	"driftgate/internal/ledger"
 	"driftgate/internal/network"
 	"driftgate/internal/objstore"
@@ -48,6 +52,7 @@ type Options struct {
 	Uploaders     int            // uploads at once; default 8
 	UploadTimeout time.Duration  // of one attempt; default 30 s
 	MaxBackoff    time.Duration  // longest pause after failed attempts; default 5 s
+	FeatureFlush  time.Duration  // how long sums of features wait for the ledger, and what kill -9 costs of them; default 5 s
 
 	Now        func() time.Time // for the timestamp tag; default time.Now
 	Logger     *slog.Logger
@@ -69,6 +74,7 @@ func (o Options) Validate() error {
 	want(o.DecodeBytes >= 0, "decode_bytes %d: want at least 1", o.DecodeBytes)
 	want(o.UploadTimeout >= 0, "upload_timeout %s: want more than 0s", o.UploadTimeout)
 	want(o.MaxBackoff >= 0, "max_backoff %s: want more than 0s", o.MaxBackoff)
+	want(o.FeatureFlush >= 0, "feature_flush %s: want more than 0s", o.FeatureFlush)
 	return errors.Join(errs...)
 }
 
@@ -79,6 +85,7 @@ func (o Options) withDefaults() Options {
 	o.Uploaders = orDefault(o.Uploaders, max(8, 2*runtime.GOMAXPROCS(0)))
 	o.UploadTimeout = orDefault(o.UploadTimeout, 30*time.Second)
 	o.MaxBackoff = orDefault(o.MaxBackoff, 5*time.Second)
+	o.FeatureFlush = orDefault(o.FeatureFlush, 5*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -110,24 +117,27 @@ type ObjectStore interface {
 type Ledger interface {
 	Captured(ctx context.Context, samples ...dg.Sample) error
 	Record(ctx context.Context, id string) (ledger.Record, error)
+	PutFeatures(ctx context.Context, c ledger.FeatureCell, merge func(old []byte) ([]byte, error)) error
 }
 
 // Service predicts and captures. It is safe for concurrent use.
 type Service struct {
-	o       Options
-	store   ObjectStore
-	ledger  Ledger
-	buckets objstore.Buckets
-	spool   *spool
-	metrics *metrics
-	decode  *semaphore.Weighted // bytes of decoded images
-	swap    sync.Mutex
-	model   atomic.Pointer[model] // written under swap
+	o        Options
+	store    ObjectStore
+	ledger   Ledger
+	buckets  objstore.Buckets
+	spool    *spool
+	features *features
+	metrics  *metrics
+	decode   *semaphore.Weighted // bytes of decoded images
+	swap     sync.Mutex
+	model    atomic.Pointer[model] // written under swap
 }
 
 // model is what a request needs of a classifier, fixed while the request runs.
 type model struct {
-	predict func(image.Image) ([]float32, error)
+	predict func(image.Image) (probabilities, features []float32, err error)
+	sketch  *estimate.Sketch // of its features; nil: it has none
 	classes dg.Classes
 	ref     dg.ModelRef
 }
@@ -143,10 +153,12 @@ func New(o Options, store ObjectStore, l Ledger, b objstore.Buckets) (*Service, 
 	if err != nil {
 		return nil, err
 	}
+	m := newMetrics(o.Registerer, sp)
 	return &Service{
 		o: o, store: store, ledger: l, buckets: b, spool: sp,
-		metrics: newMetrics(o.Registerer, sp),
-		decode:  semaphore.NewWeighted(o.DecodeBytes),
+		features: newFeatures(l, func(n int) { m.featuresLost.Add(float64(n)) }),
+		metrics:  m,
+		decode:   semaphore.NewWeighted(o.DecodeBytes),
 	}, nil
 }
 
@@ -154,7 +166,7 @@ func New(o Options, store ObjectStore, l Ledger, b objstore.Buckets) (*Service, 
 // passed its self-test, or it would not exist; requests under way finish on
 // the model that they began with.
 func (s *Service) Swap(c *network.Classifier, ref dg.ModelRef) {
-	s.install(&model{predict: c.Predict, classes: c.Manifest().Classes, ref: ref})
+	s.install(&model{predict: c.PredictFeatures, sketch: sketchOf(ref, c.Features()), classes: c.Manifest().Classes, ref: ref})
 }
 
 func (s *Service) install(m *model) {

@@ -116,16 +116,19 @@ func newWorldWith(t testing.TB, o Options, store func(ObjectStore) ObjectStore, 
 // 0.69951.
 func testModel(ref dg.ModelRef) *model {
 	classes := dg.FashionMNIST
-	return &model{classes: classes, ref: ref, predict: func(img image.Image) ([]float32, error) {
+	return &model{classes: classes, ref: ref, sketch: sketchOf(ref, 3), predict: func(img image.Image) ([]float32, []float32, error) {
 		r, _, _, _ := img.At(0, 0).RGBA()
 		p := make([]float32, len(classes))
 		for i := range p {
 			p[i] = (1 - 0.69951) / float32(len(p)-1)
 		}
 		p[int(r>>8)%len(p)] = 0.69951
-		return p, nil
+		return p, testFeatures(int(r >> 8)), nil
 	}}
 }
+
+// testFeatures are what testModel sees of an image of a class.
+func testFeatures(class int) []float32 { return []float32{1, float32(class), 0} }
 
 // upload is a small image that testModel takes for class.
 func upload(t testing.TB, class int) []byte {
@@ -283,10 +286,17 @@ func (f failing) Put(ctx context.Context, bucket, key string, body []byte, o obj
 	return f.put(func() (string, error) { return f.ObjectStore.Put(ctx, bucket, key, body, o) })
 }
 
-// failingBooks fails the ledger's Captured while broken says so.
+// failingBooks fails the ledger's writes while broken says so.
 type failingBooks struct {
 	Ledger
 	broken func() bool
+}
+
+func (f failingBooks) PutFeatures(ctx context.Context, c ledger.FeatureCell, merge func([]byte) ([]byte, error)) error {
+	if f.broken() {
+		return errors.New("database is locked")
+	}
+	return f.Ledger.PutFeatures(ctx, c, merge)
 }
 
 func (f failingBooks) Captured(ctx context.Context, samples ...dg.Sample) error {

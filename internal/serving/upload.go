@@ -26,9 +26,9 @@ type uploaded struct {
 	known  bool // sample is complete, so the ledger can take it
 }
 
-// Run uploads what the spool holds until ctx ends; its error is then nil. What
-// is not uploaded by then stays in the spool for the next process. One Run at
-// a time.
+// Run uploads what the spool holds, and hands sums of features to the ledger,
+// until ctx ends; its error is then nil. What is not uploaded by then stays in
+// the spool for the next process. One Run at a time.
 func (s *Service) Run(ctx context.Context) error {
 	done := make(chan uploaded, uploadedBatch)
 	var workers, keeper sync.WaitGroup
@@ -36,15 +36,20 @@ func (s *Service) Run(ctx context.Context) error {
 		workers.Go(func() { s.upload(ctx, done) })
 	}
 	keeper.Go(func() { s.settle(ctx, done) })
+	keeper.Go(func() { s.keepFeatures(ctx) })
 	workers.Wait()
 	close(done)
 	keeper.Wait()
+	s.lastFeatures(ctx)
 	return nil
 }
 
 // Drain waits until the spool is empty; Run must be under way. The error is
-// that of ctx, with how many are left.
-func (s *Service) Drain(ctx context.Context) error { return s.spool.drained(ctx) }
+// that of ctx, with how many are left. The ledger has the features by then.
+func (s *Service) Drain(ctx context.Context) error {
+	defer s.lastFeatures(ctx)
+	return s.spool.drained(ctx)
+}
 
 // upload is one worker. After a failure the record goes to the end of the
 // queue, so one that never succeeds holds nothing up, and the worker pauses.
