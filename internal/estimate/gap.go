@@ -19,44 +19,43 @@ type Rectifier struct {
 // the predictions. Strata without a label are left out, and so are those with
 // predictions that have no confidence, where the sums cannot tell whose answer
 // is whose. The standard error is that of the rate, so labelling everything
-// does not make it 0; per stratum it takes the larger of the variance seen and
-// of f(1-f), which the confidences promise: a handful of right answers is no
-// proof of a better model. ok is false without labels that count, or for
+// does not make it 0. Per stratum it takes the larger of the variance f(1-f),
+// which the confidences promise, and of the one seen, as if each reason had one
+// more wrong answer: a handful of right ones is no proof of a better model. ok
+// is false without labels that count, or for
 // impossible counts.
 func RectifierOf(counts []dg.StratumCount) (r Rectifier, ok bool) {
 	if _, _, _, err := checkStrata(FromCounts(counts)); err != nil {
 		return Rectifier{}, false
 	}
-	var strata []proxied
-	groups := map[dg.Stratum]proxied{}
-	var total float64
+	var used []dg.StratumCount
 	for _, c := range counts {
-		h, err := proxy(c)
-		if err != nil {
-			return Rectifier{}, false
+		if c.Labels > 0 && c.LabelF > 0 && c.Unscored == 0 {
+			used = append(used, c)
+			r.Labels += c.Labels
 		}
-		if h.m == 0 || h.f == 0 || c.Unscored > 0 {
-			continue
-		}
-		strata = append(strata, h)
-		g := groups[h.group]
-		g.addLabels(h)
-		groups[h.group] = g
-		total += h.n
-		r.Labels += c.Labels
 	}
-	if r.Labels == 0 {
+	strata, groups, err := proxies(used)
+	if err != nil || r.Labels == 0 {
 		return Rectifier{}, false
 	}
-	var variance float64
+	var total, variance float64
+	for _, h := range strata {
+		total += h.n
+	}
 	for _, h := range strata {
 		w := h.n / total
 		r.Mean += w * (h.y - h.f) / h.m
+		g := groups[h.group]
 		spread := h
 		if h.m < 2 {
-			spread = groups[h.group]
+			spread = g
 		}
-		variance += w * w * max(spread.residual(1), (spread.f-spread.ff)/spread.m) / h.m
+		seen := spread.residual(1)
+		if squares := g.residual(1) * (g.m - 1); squares > 0 {
+			seen *= 1 + 1/squares
+		}
+		variance += w * w * max(seen, (spread.f-spread.ff)/spread.m) / h.m
 	}
 	r.SE = math.Sqrt(variance)
 	return r, true

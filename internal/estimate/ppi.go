@@ -17,7 +17,7 @@ type Lambdas map[dg.Stratum]float64
 // justifies them.
 const (
 	ppiLabels = 100 // labels
-	ppiEach   = 20  // of them wrong, and of them right
+	ppiEach   = 40  // of them wrong, and of them right
 )
 
 // LambdasOf fits the lambdas to the labels of an earlier window: per reason,
@@ -127,18 +127,12 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 	if err != nil {
 		return dg.Estimate{}, fmt.Errorf("estimate: ppi: %w", err)
 	}
-	strata := make([]proxied, len(counts))
-	groups := map[dg.Stratum]proxied{}
+	strata, groups, err := proxies(counts)
+	if err != nil {
+		return dg.Estimate{}, fmt.Errorf("estimate: ppi: %w", err)
+	}
 	var total, seen, all float64
-	for i, c := range counts {
-		h, err := proxy(c)
-		if err != nil {
-			return dg.Estimate{}, fmt.Errorf("estimate: ppi: %w", err)
-		}
-		strata[i] = h
-		g := groups[h.group]
-		g.addLabels(h)
-		groups[h.group] = g
+	for _, h := range strata {
 		total += h.n
 		all += h.all
 		if h.m > 0 {
@@ -148,8 +142,8 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 	if all <= 0 {
 		return dg.Estimate{}, fmt.Errorf("estimate: ppi: none of %g predictions has a confidence: %w", total, dg.ErrTooFewSamples)
 	}
+	reasons := map[dg.Stratum]*ppiReason{}
 	var point, variance, design float64
-	trusted := false
 	for _, h := range strata {
 		if h.m == 0 {
 			continue
@@ -163,13 +157,16 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 		}
 		variance += open * spread.residual(lambda)
 		design += open
-		trusted = trusted || (lambda > 0 && open > 0)
+		if reasons[h.group] == nil {
+			reasons[h.group] = &ppiReason{lambda: lambda}
+		}
+		reasons[h.group].add(h, open, w)
 	}
 	lower, upper := e.Lower, e.Upper
 	e.Estimator, e.Accuracy, e.StandardError = NamePPI, clamp(point), math.Sqrt(variance)
 	e.EffectiveLabels = effective(e.Accuracy, variance, design, seen)
-	if trusted && !e.Partial && enough(counts) {
-		half := normalQuantile(1-tail) * e.StandardError
+	if extra, ok := enough(reasons, variance); ok && !e.Partial {
+		half := normalQuantile(1-tail) * math.Sqrt(variance+extra)
 		e.Lower, e.Upper = clamp(e.Accuracy-half), clamp(e.Accuracy+half)
 		return e, nil
 	}
@@ -178,18 +175,59 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 	return e, nil
 }
 
-// enough reports whether the Wald bounds of [PPI] may be trusted.
-func enough(counts []dg.StratumCount) bool {
-	s, total, _, err := checkStrata(FromCounts(counts))
-	if err != nil {
-		return false
+// proxies reads every stratum that has predictions, and the sums over the
+// labelled of each reason.
+func proxies(counts []dg.StratumCount) (strata []proxied, groups map[dg.Stratum]proxied, err error) {
+	groups = map[dg.Stratum]proxied{}
+	for _, c := range counts {
+		h, err := proxy(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		if h.n == 0 {
+			continue
+		}
+		strata = append(strata, h)
+		g := groups[h.group]
+		g.addLabels(h)
+		groups[h.group] = g
 	}
-	for _, c := range meldCells(s, total, false) {
-		if c.open > 0 && (c.m < ppiLabels || c.k < ppiEach || c.m-c.k < ppiEach) {
-			return false
+	return strata, groups, nil
+}
+
+// ppiReason is what decides whether the strata of one reason carry [PPI]'s own
+// bounds.
+type ppiReason struct {
+	lambda      float64
+	u, up, uu   float64 // as in [meldCells]: shares of predictions without a label
+	uncertainty float64 // sum W^2 (1-m/N)/m
+}
+
+func (r *ppiReason) add(h proxied, open, w float64) {
+	u := w * (1 - h.m/h.n)
+	r.u += u
+	r.up += u * h.y / h.m
+	r.uu += u * u / h.m
+	r.uncertainty += open
+}
+
+// enough reports whether the Wald bounds of [PPI] may be trusted. A reason with
+// too few labels, wrong or right ones is borne when it hardly counts: with the
+// largest variance that it can have (extra), below a tenth of the whole.
+func enough(reasons map[dg.Stratum]*ppiReason, variance float64) (extra float64, ok bool) {
+	for _, r := range reasons {
+		if r.u <= 0 {
+			continue
+		}
+		m := r.u * r.u / r.uu
+		right := r.up / r.u * m
+		if m < ppiLabels || right < ppiEach || m-right < ppiEach {
+			extra += r.uncertainty * (1 + r.lambda) * (1 + r.lambda) / 4
+		} else if r.lambda > 0 {
+			ok = true
 		}
 	}
-	return true
+	return extra, ok && extra < variance/10
 }
 
 // PPIResult is the plain prediction-powered estimate of a mean.

@@ -1,7 +1,10 @@
 package estimate
 
 import (
+	"errors"
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +19,12 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
+// TestWorkedNumbers holds every worked number of docs/statistics.md that is
+// arithmetic. Those that are simulations have tests of their own: coverage of
+// stratified and its rivals (TestStratifiedCoverage, TestRivalBoundsFail), few
+// labels under a Wald ppi (TestPPIMeanUndercovers), peeking (TestPeeking), delays of
+// the e-detector (TestDetectionDelay), the biased gate (evaluator,
+// TestGateAgainstSelectionBias).
 func TestWorkedNumbers(t *testing.T) {
 	t.Run("Wilson of 18 in 20", func(t *testing.T) {
 		lower, upper := Wilson(18, 20, .95)
@@ -55,11 +64,52 @@ func TestWorkedNumbers(t *testing.T) {
 		lower, upper := ConfidenceSequence(700, 1000, .05, 100)
 		near(t, "lower", lower, .651630, 5e-7)
 		near(t, "upper", upper, .745950, 5e-7)
+		near(t, "R", mixtureR(100), 11.600561, 5e-7)
 	})
 	t.Run("exact McNemar", func(t *testing.T) {
 		near(t, "(70,59)", McNemar(70, 59), .3786877, 5e-8)
 		near(t, "(30,60)", McNemar(30, 60), .0020603, 5e-8)
 		near(t, "(0,0)", McNemar(0, 0), 1, 0)
+	})
+	t.Run("ppi of two labels and two predictions", func(t *testing.T) {
+		r, err := PPIMean([]float64{1, 2}, []float64{1, 2}, []float64{3, 4}, .90)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "lambda", r.Lambda, .15, 1e-12)
+		near(t, "mean", r.Mean, 1.8, 1e-12)
+		near(t, "lower", r.Lower, 1.090136, 5e-7)
+		near(t, "upper", r.Upper, 2.509864, 5e-7)
+	})
+	t.Run("the two noisy labels of six", func(t *testing.T) {
+		var p [][]float64
+		for _, p1 := range []float64{.1, .2, .9, .8, .7, .2} {
+			p = append(p, []float64{1 - p1, p1})
+		}
+		n, err := ConfidentLearning([]int{0, 0, 0, 1, 1, 1}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "t_0", n.Thresholds[0], .6, 1e-12)
+		near(t, "t_1", n.Thresholds[1], .566667, 5e-7)
+		if got := fmt.Sprint(n.Joint, n.Suspects); got != "[[2 1] [1 2]] [2 5]" {
+			t.Errorf("joint and suspects %s", got)
+		}
+	})
+	t.Run("burn rates that can and cannot be reached", func(t *testing.T) {
+		near(t, "2% in 1h of 30d", BurnFactor(.02, time.Hour, 30*day), 14.4, 1e-12)
+		near(t, "5% in 6h", BurnFactor(.05, 6*time.Hour, 30*day), 6, 1e-12)
+		near(t, "10% in 3d", BurnFactor(.10, 3*day, 30*day), 1, 1e-12)
+		for slo, want := range map[float64]float64{.90: 1.44, .95: .72} {
+			rate, err := BurnErrorRate(14.4, slo, .5)
+			near(t, "error rate", rate, want, 1e-12)
+			if !errors.Is(err, dg.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprint("= ", want)) {
+				t.Errorf("objective %g: %v, want refused with %g", slo, err, want)
+			}
+		}
+		if rate, err := BurnErrorRate(14.4, .99, .5); err != nil || math.Abs(rate-.144) > 1e-12 {
+			t.Errorf("objective .99: %g, %v", rate, err)
+		}
 	})
 	t.Run("expected accuracy of five confidences", func(t *testing.T) {
 		a, sd, err := Expected([]float64{.9, .8, .6, .95, .7})
