@@ -1,10 +1,17 @@
 // Package catalog keeps the ledger in step with the buckets: it takes up what
 // foreign writers put there, and can rebuild the ledger from nothing else.
 //
-// The buckets are the truth. An object that is not complete yet (foreign
-// writers put first and tag second) is left for a later pass and never lost; a
-// malformed one is counted, logged with its key and skipped, and fails no pass.
-// Nothing is ever written to a bucket.
+// The buckets are the truth. What they show of a sample makes its record, by
+// one pure function; news are weighed by it one by one, a rebuild applies it to
+// everything, and both end at the same. An object that is not complete yet
+// (foreign writers put first and tag second) is left for a later pass and never
+// lost; a malformed one is counted, logged with its key and skipped, and fails
+// no pass. An object that is gone takes back what it said: a label, or the
+// prediction's place in the counts. What a prediction was, once entered, no
+// edited tag rewrites; only a rebuild takes the buckets' word for it.
+//
+// A pass holds a page of a listing in memory, never a bucket. Nothing is ever
+// written to a bucket.
 package catalog
 
 import (
@@ -28,7 +35,8 @@ import (
 type Options struct {
 	Classes    func() dg.Classes     // the class list behind the directories of clean; nil or empty: learned from production
 	Step       time.Duration         // length of a curate interval; 30m
-	TagsEvery  time.Duration         // how often the tags of known objects are read again, for flags set by foreign hands; 10m, below 0 every time
+	TagsEvery  time.Duration         // how often the tags of known objects are read again, for edits by foreign hands; 10m, below 0 every time
+	TagsAtOnce int                   // where listings bring no tags: how many known objects a reading again asks for, in rotation; 5000
 	Now        func() time.Time      // time.Now
 	Logger     *slog.Logger          // discards
 	Registerer prometheus.Registerer // none
@@ -37,7 +45,9 @@ type Options struct {
 // Store is all the catalog asks of the object store.
 type Store interface {
 	List(ctx context.Context, bucket, prefix string, withTags bool) iter.Seq2[objstore.Object, error]
+	ListCheap(ctx context.Context, bucket, prefix string) iter.Seq2[objstore.Object, error]
 	Tags(ctx context.Context, bucket, key string) (map[string]string, error)
+	Stat(ctx context.Context, bucket, key string) (objstore.Object, error)
 }
 
 // Catalog moves knowledge from buckets to ledger. It is safe for concurrent
@@ -47,12 +57,14 @@ type Catalog struct {
 	ledger  *ledger.Ledger
 	buckets objstore.Buckets
 	o       Options
-	objects *prometheus.CounterVec
+	metrics metrics
 
-	mu       sync.Mutex     // one pass at a time
-	tagsRead time.Time      // when all tags were read last
-	learned  map[int]string // class directory -> label, as production shows it; empty label: contradictory
-	logged   map[string]bool
+	mu        sync.Mutex        // one pass at a time
+	tagsRead  time.Time         // when known tags were read again last
+	read      map[string]string // bucket -> key up to which the present rotation has read tags
+	learned   map[int]string    // class directory -> label, as production shows it; empty label: contradictory
+	relearned bool              // the ledger's samples have been asked for it
+	logged    map[string]bool
 }
 
 // New returns a catalog over the buckets b of store.
@@ -70,54 +82,38 @@ func newCatalog(store Store, l *ledger.Ledger, b objstore.Buckets, o Options) *C
 	if o.TagsEvery == 0 {
 		o.TagsEvery = 10 * time.Minute
 	}
+	if o.TagsAtOnce <= 0 {
+		o.TagsAtOnce = 5000
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Catalog{store: store, ledger: l, buckets: b, o: o, learned: map[int]string{}, logged: map[string]bool{}}
-	c.o.Logger = o.Logger.With("component", "catalog")
-	c.objects = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "driftgate_catalog_objects_total",
-		Help: "Objects that reconcile looked at because the ledger did not know them so, by bucket and result.",
-	}, []string{"bucket", "result"})
-	for _, bucket := range []string{inProduction, inClean} {
-		for _, r := range results {
-			c.objects.WithLabelValues(bucket, r)
-		}
-	}
-	if o.Registerer != nil {
-		o.Registerer.MustRegister(c.objects)
-	}
-	return c
+	return &Catalog{store: store, ledger: l, buckets: b, o: withComponent(o), metrics: newMetrics(o.Registerer),
+		read: map[string]string{}, learned: map[int]string{}, logged: map[string]bool{}}
 }
 
-// The values of the labels `bucket` and `result`.
-const (
-	inProduction = "production"
-	inClean      = "clean"
-
-	isNew        = "new"        // entered
-	isChanged    = "changed"    // flag, correction or label taken over
-	isIncomplete = "incomplete" // no timestamp yet: left for later
-	isMalformed  = "malformed"  // skipped
-	isClassless  = "classless"  // in a class directory whose label is not known: left for later
-)
-
-var results = []string{isNew, isChanged, isIncomplete, isMalformed, isClassless}
+func withComponent(o Options) Options {
+	o.Logger = o.Logger.With("component", "catalog")
+	return o
+}
 
 // BucketReport counts one bucket's objects in one pass.
 type BucketReport struct {
 	Listed     int `json:"listed"`
-	New        int `json:"new"`     // entered into the ledger
-	Changed    int `json:"changed"` // known, with news
-	Incomplete int `json:"incomplete"`
+	New        int `json:"new"`        // entered into the ledger
+	Changed    int `json:"changed"`    // known, with news: flag, correction, label
+	Vanished   int `json:"vanished"`   // gone, and what they said taken back
+	Incomplete int `json:"incomplete"` // no timestamp yet
 	Malformed  int `json:"malformed"`
 	Classless  int `json:"classless"` // clean only: the label of the directory is not known
+	TagsRead   int `json:"tags_read"` // objects whose tags were asked for one by one
 }
 
-// Report says what a pass found. Problems names the first malformed objects.
+// Report says what a pass found. Problems names the first malformed objects
+// that it read.
 type Report struct {
 	Production BucketReport `json:"production"`
 	Waiting    BucketReport `json:"waiting"` // rebuild only
@@ -125,21 +121,10 @@ type Report struct {
 	Clean      BucketReport `json:"clean"`
 	Samples    int          `json:"samples,omitempty"` // rebuild only: rows written
 	Problems   []string     `json:"problems,omitempty"`
+	Seconds    float64      `json:"seconds"`
 }
 
 const maxProblems = 20
-
-// faulty counts an object that cannot be entered.
-func (c *Catalog) faulty(r *Report, b *BucketReport, bucket, key string, err error) {
-	if errors.Is(err, dg.ErrIncomplete) {
-		b.Incomplete++
-		c.objects.WithLabelValues(bucket, isIncomplete).Inc()
-		return
-	}
-	b.Malformed++
-	c.objects.WithLabelValues(bucket, isMalformed).Inc()
-	c.problem(r, bucket, key, err)
-}
 
 func (c *Catalog) problem(r *Report, bucket, key string, err error) {
 	if len(r.Problems) < maxProblems {
@@ -166,9 +151,12 @@ func (c *Catalog) learn(key, predicted string) {
 	c.learned[n] = predicted
 }
 
+// errClassless: nobody has said which class a directory stands for.
+var errClassless = errors.New("not yet known")
+
 // label is the label of a class directory; the error is [dg.ErrInvalid] for a
-// number that the class list does not have, and [dg.ErrIncomplete] while
-// nobody has said what it means.
+// number that the class list does not have, and [errClassless] while nobody has
+// said what it means.
 func (c *Catalog) label(n int) (string, error) {
 	if classes := c.o.Classes(); len(classes) > 0 {
 		return classes.Label(n)
@@ -176,7 +164,39 @@ func (c *Catalog) label(n int) (string, error) {
 	if label := c.learned[n]; label != "" {
 		return label, nil
 	}
-	return "", fmt.Errorf("class directory %02d: its label is not known, configure the class list: %w", n, dg.ErrIncomplete)
+	return "", fmt.Errorf("class directory %02d: its label is not known, configure the class list: %w", n, errClassless)
+}
+
+// directory is the class directory of a label, the inverse of label; ok is
+// false if nobody has said.
+func (c *Catalog) directory(label string) (n int, ok bool) {
+	if classes := c.o.Classes(); len(classes) > 0 {
+		n = classes.Index(label)
+		return n, n >= 0
+	}
+	for n, l := range c.learned {
+		if l == label && label != "" {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// relearn learns, once, what production shows of class directories, if nobody
+// has given a class list.
+func (c *Catalog) relearn(ctx context.Context) error {
+	if c.relearned || len(c.o.Classes()) > 0 {
+		return nil
+	}
+	found, err := c.ledger.ClassDirectories(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range found {
+		c.learn(d.Key, d.PredictedClass)
+	}
+	c.relearned = true
+	return nil
 }
 
 // interval is the start of the curate interval of a sample that was curated.
@@ -187,23 +207,19 @@ func (c *Catalog) interval(s dg.Sample) time.Time {
 	return dg.Slot(s.Timestamp, c.o.Step).Start
 }
 
-// foreignLabel reads what an object of clean says; the error is also
-// [dg.ErrIncomplete] when the label of its directory is not known.
-func (c *Catalog) foreignLabel(o objstore.Object) (f ledger.ForeignLabel, known bool, err error) {
-	s, err := dg.ParseSample(o.Key, o.Tags)
-	if err != nil {
-		return f, true, err
-	}
+// foreignLabel is what an object of clean says, its tags read as s; the error
+// is [errClassless] when the label of its directory is not known.
+func (c *Catalog) foreignLabel(s dg.Sample, modified time.Time) (ledger.ForeignLabel, error) {
 	if s.LabelledAt.IsZero() {
-		s.LabelledAt = o.Modified
+		s.LabelledAt = modified
 	}
-	n, _, err := dg.ParseKey(o.Key)
+	n, _, err := dg.ParseKey(s.Key)
 	if err != nil {
-		return f, true, err
+		return ledger.ForeignLabel{}, err
 	}
 	label, err := c.label(n)
 	if err != nil {
-		return f, !errors.Is(err, dg.ErrIncomplete), fmt.Errorf("sample %s: %w", o.Key, err)
+		return ledger.ForeignLabel{}, err
 	}
-	return ledger.ForeignLabel{Sample: s, Label: label, Interval: c.interval(s)}, true, nil
+	return ledger.ForeignLabel{Sample: s, Label: label, Interval: c.interval(s)}, nil
 }

@@ -43,19 +43,24 @@ func TestForeignObjectsArePickedUpOnceTheyAreComplete(t *testing.T) {
 	w.tag(p, "class_03/late.jpg", old(4))
 	w.tag(p, "class_03/badtime.jpg", old(3))
 	r = reconcile(t, c)
-	if want := (BucketReport{Listed: 6, New: 2, Incomplete: 1, Malformed: 2}); r.Production != want {
-		t.Errorf("second pass %+v, want %+v", r.Production, want)
+	if want := (BucketReport{Listed: 6, New: 1, Incomplete: 1, Malformed: 3, TagsRead: 2}); r.Production != want {
+		t.Errorf("second pass %+v, want %+v: the incomplete ones are read again", r.Production, want)
+	}
+	w.now = w.now.Add(10 * time.Minute)
+	r = reconcile(t, c)
+	if want := (BucketReport{Listed: 6, New: 1, Incomplete: 1, Malformed: 2}); r.Production != want {
+		t.Errorf("third pass %+v, want %+v: all tags are read again", r.Production, want)
 	}
 	if got := w.record("late.jpg"); !got.Timestamp.Equal(noon.Add(-4*time.Minute)) || got.State != ledger.New || !got.InProduction {
 		t.Errorf("late.jpg = %+v", got)
 	}
 	var malformed dto.Metric
-	must(t, c.objects.WithLabelValues(inProduction, isMalformed).Write(&malformed))
+	must(t, c.metrics.objects.WithLabelValues(inProduction, isMalformed).Write(&malformed))
 	if got := malformed.GetCounter().GetValue(); got != 5 {
-		t.Errorf("malformed counted %g times, want 5", got)
+		t.Errorf("malformed read %g times, want 5", got)
 	}
 	families, err := reg.Gather()
-	if err != nil || len(families) != 1 || len(families[0].GetMetric()) != 10 {
+	if err != nil || len(families) != 2 || len(families[0].GetMetric()) != 12 || len(families[1].GetMetric()) != 2 {
 		t.Errorf("%v, %v: want every bucket and result born at zero", families, err)
 	}
 }
@@ -314,6 +319,13 @@ func (s brokenStore) List(ctx context.Context, bucket, prefix string, withTags b
 		return s.Store.List(ctx, bucket, prefix, withTags)
 	}
 	return func(yield func(objstore.Object, error) bool) { yield(objstore.Object{}, s.err) }
+}
+
+func (s brokenStore) ListCheap(ctx context.Context, bucket, prefix string) iter.Seq2[objstore.Object, error] {
+	if bucket != s.bucket {
+		return s.Store.ListCheap(ctx, bucket, prefix)
+	}
+	return s.List(ctx, bucket, prefix, true)
 }
 
 func TestUncollectedAnswersOutliveARebuild(t *testing.T) {

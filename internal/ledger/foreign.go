@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"iter"
 	"time"
 
 	dg "driftgate"
@@ -87,37 +86,4 @@ func WithLabel(r Record, f ForeignLabel) Record {
 		r.Interval, r.Selected = f.Interval, true
 	}
 	return r.labelled(f.Label, f.Sample.LabelSource, f.Sample.Votes, at)
-}
-
-// Rebuild empties the samples part and fills it with records, in one
-// transaction: all or nothing. Answers not yet collected are kept for the
-// samples that still wait; runs, alarms and settings stay as they are. Captured
-// and decided samples that records does not show are forgotten, so nothing else
-// should be at work.
-func (l *Ledger) Rebuild(ctx context.Context, records iter.Seq[Record]) error {
-	return l.tx(ctx, "rebuild", func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM samples; DELETE FROM label_totals`); err != nil {
-			return err
-		}
-		put, err := prepareRecord(ctx, tx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = put.Close() }()
-		for r := range records {
-			if err := checkSample(r.Sample); err != nil {
-				return err
-			}
-			r = r.settled()
-			if err := putRecord(ctx, put, r, l.threshold); err != nil {
-				return err
-			}
-			if r.State == Labelled {
-				if err := l.countLabel(ctx, tx, r); err != nil {
-					return err
-				}
-			}
-		}
-		return dropStrayAnswers(ctx, tx)
-	})
 }

@@ -22,47 +22,68 @@ const (
 // where the server puts them there (MinIO and the embedded server do), else by
 // a request each. An object deleted meanwhile is left out.
 func (s *Store) List(ctx context.Context, bucket, prefix string, withTags bool) iter.Seq2[Object, error] {
+	fill := func(page []Object) error { return nil }
+	if withTags {
+		fill = func(page []Object) error { return s.tagPage(ctx, bucket, page) }
+	}
 	return func(yield func(Object, error) bool) {
-		fail := func(err error) {
-			yield(Object{}, fmt.Errorf("objstore: list %s/%s: %w", bucket, prefix, err))
+		s.list(ctx, bucket, prefix, withTags, fill, func(o Object, err error) bool {
+			if err == nil && withTags && o.Tags == nil {
+				return true // gone since it was listed
+			}
+			return yield(o, err)
+		})
+	}
+}
+
+// ListCheap is List with no requests but those for the listing: an object has
+// Tags where the server puts them there, else nil, which says nothing of them.
+// On a server that lists tags an object without any has an empty map, once the
+// server has shown that it does.
+func (s *Store) ListCheap(ctx context.Context, bucket, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		s.list(ctx, bucket, prefix, true, func(page []Object) error { s.untagged(page); return nil }, yield)
+	}
+}
+
+// list lists page by page, fills each page in, and yields its objects.
+func (s *Store) list(ctx context.Context, bucket, prefix string, withTags bool, fill func([]Object) error, yield func(Object, error) bool) {
+	fail := func(err error) {
+		yield(Object{}, fmt.Errorf("objstore: list %s/%s: %w", bucket, prefix, err))
+	}
+	page := make([]Object, 0, pageSize)
+	flush := func() bool {
+		if err := fill(page); err != nil {
+			fail(err)
+			return false
 		}
-		page := make([]Object, 0, pageSize)
-		flush := func() bool {
-			if err := s.tagPage(ctx, bucket, page, withTags); err != nil {
-				fail(err)
+		for _, o := range page {
+			if !yield(o, nil) {
 				return false
 			}
-			for _, o := range page {
-				if withTags && o.Tags == nil {
-					continue // gone since it was listed
-				}
-				if !yield(o, nil) {
-					return false
-				}
-			}
-			page = page[:0]
-			return true
 		}
-		for info := range s.repeat.ListObjectsIter(ctx, bucket, listOptions(prefix, withTags)) {
-			if info.Err != nil {
-				fail(classify(info.Err))
-				return
-			}
-			o := object(info.Key, info)
-			if len(info.UserTags) > 0 {
-				o.Tags = info.UserTags
-				s.listsTags.Store(true)
-			}
-			if page = append(page, o); len(page) == pageSize && !flush() {
-				return
-			}
-		}
-		if err := ctx.Err(); err != nil { // the client below just ends
-			fail(err)
+		page = page[:0]
+		return true
+	}
+	for info := range s.repeat.ListObjectsIter(ctx, bucket, listOptions(prefix, withTags)) {
+		if info.Err != nil {
+			fail(classify(info.Err))
 			return
 		}
-		flush()
+		o := object(info.Key, info)
+		if len(info.UserTags) > 0 {
+			o.Tags = info.UserTags
+			s.listsTags.Store(true)
+		}
+		if page = append(page, o); len(page) == pageSize && !flush() {
+			return
+		}
 	}
+	if err := ctx.Err(); err != nil { // the client below just ends
+		fail(err)
+		return
+	}
+	flush()
 }
 
 func listOptions(prefix string, withTags bool) minio.ListObjectsOptions {
@@ -70,18 +91,23 @@ func listOptions(prefix string, withTags bool) minio.ListObjectsOptions {
 	return minio.ListObjectsOptions{Prefix: prefix, Recursive: true, WithMetadata: withTags, FetchOwner: &owner, MaxKeys: pageSize}
 }
 
-// tagPage fills in the tags that the listing did not bring. A server that has
-// once listed tags always does, so there an object without them has none.
-func (s *Store) tagPage(ctx context.Context, bucket string, page []Object, withTags bool) error {
-	if !withTags {
-		return nil
+// untagged gives those objects of a page that have no tags an empty map, and
+// reports true, if the server lists tags: one that has once done so always does.
+func (s *Store) untagged(page []Object) bool {
+	if !s.listsTags.Load() {
+		return false
 	}
-	if s.listsTags.Load() {
-		for i := range page {
-			if page[i].Tags == nil {
-				page[i].Tags = map[string]string{}
-			}
+	for i := range page {
+		if page[i].Tags == nil {
+			page[i].Tags = map[string]string{}
 		}
+	}
+	return true
+}
+
+// tagPage fills in the tags that the listing did not bring.
+func (s *Store) tagPage(ctx context.Context, bucket string, page []Object) error {
+	if s.untagged(page) {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)

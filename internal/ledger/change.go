@@ -1,0 +1,170 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// Change is what the buckets' news make of one sample.
+type Change struct {
+	ID   string
+	Old  *Record  // as the news were weighed against it; nil: the ledger did not know the sample
+	Next *Record  // nil: the ledger forgets it
+	Put  []Object // objects whose news this is, as to be remembered
+	Drop []Object // objects confirmed gone
+}
+
+// Apply makes changes, in one transaction. A change whose sample is not as Old
+// says any more, or whose image is being moved by collect, is left out, and its
+// objects are pending: it is to be weighed again. done tells which were made.
+//
+// A label that goes leaves the counts of every window, and the answer of
+// nobody; what [Ledger.OutcomeTotals] has counted stays counted.
+func (l *Ledger) Apply(ctx context.Context, changes ...Change) (done []bool, err error) {
+	done = make([]bool, len(changes))
+	if len(changes) == 0 {
+		return done, nil
+	}
+	err = l.tx(ctx, "apply changes", func(tx *sql.Tx) error {
+		now, moving, err := present(ctx, tx, changes)
+		if err != nil {
+			return err
+		}
+		var (
+			objects, gone []Object
+			next          []Record
+			made          []Change
+		)
+		taken := map[string]bool{}
+		for i, c := range changes {
+			old, known := now[c.ID]
+			if taken[c.ID] || moving[c.ID] || known != (c.Old != nil) || (known && !old.same(*c.Old)) {
+				objects = append(objects, pending(c)...)
+				continue
+			}
+			taken[c.ID] = true
+			if c.Next != nil {
+				r := c.Next.settled()
+				if err := checkSample(r.Sample); err != nil {
+					return err
+				}
+				if c.Next = &r; c.Old == nil || !c.Old.same(r) {
+					next = append(next, r)
+				}
+			}
+			done[i], made = true, append(made, c)
+			objects, gone = append(objects, c.Put...), append(gone, c.Drop...)
+		}
+		if err := l.save(ctx, tx, next...); err != nil {
+			return err
+		}
+		for _, c := range made {
+			if err := l.follow(ctx, tx, c); err != nil {
+				return fmt.Errorf("sample %s: %w", c.ID, err)
+			}
+		}
+		if err := putObjects(ctx, tx, objects); err != nil {
+			return err
+		}
+		return dropObjects(ctx, tx, gone)
+	})
+	if err != nil {
+		clear(done)
+	}
+	return done, err
+}
+
+// pending are the objects of a change that could not be made.
+func pending(c Change) []Object {
+	out := make([]Object, len(c.Put))
+	for i, o := range c.Put {
+		o.Status = ObjectPending
+		out[i] = o
+	}
+	return out
+}
+
+// present reads the samples of changes as they are now, and which of them are
+// being moved by collect.
+func present(ctx context.Context, tx *sql.Tx, changes []Change) (records map[string]Record, moving map[string]bool, err error) {
+	records, moving = map[string]Record{}, map[string]bool{}
+	for len(changes) > 0 {
+		n := min(len(changes), idsPerQuery)
+		ids := make([]any, n)
+		for i, c := range changes[:n] {
+			ids[i] = c.ID
+		}
+		changes = changes[n:]
+		list := `(?` + strings.Repeat(", ?", n-1) + `)`
+		err := each(ctx, tx, func(rows *sql.Rows) error {
+			r, err := scanRecord(rows)
+			records[r.ID()] = r
+			return err
+		}, `SELECT `+recordColumns+` FROM samples WHERE id IN `+list, ids...)
+		if err != nil {
+			return nil, nil, err
+		}
+		err = each(ctx, tx, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			moving[id] = true
+			return err
+		}, `SELECT sample_id FROM polls WHERE moving <> '' AND sample_id IN `+list, ids...)
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return records, moving, nil
+}
+
+// follow does what a change asks for beside its record.
+func (l *Ledger) follow(ctx context.Context, tx *sql.Tx, c Change) error {
+	was := func(s State) bool { return c.Old != nil && c.Old.State == s }
+	switch {
+	case c.Next == nil && c.Old != nil:
+		if _, err := tx.ExecContext(ctx, `DELETE FROM samples WHERE id = ?`, c.ID); err != nil {
+			return err
+		}
+		return dropAnswers(ctx, tx, c.ID)
+	case c.Next == nil:
+		return nil
+	case c.Next.State == Labelled && !was(Labelled):
+		if err := l.countLabel(ctx, tx, *c.Next); err != nil {
+			return err
+		}
+		if c.Old == nil {
+			return nil
+		}
+		return dropAnswers(ctx, tx, c.ID) // a label outranks what people would still say
+	case c.Next.State != Waiting && was(Waiting):
+		return dropAnswers(ctx, tx, c.ID) // nobody is asked any more
+	}
+	return nil
+}
+
+// same reports whether two records are the same row.
+func (r Record) same(s Record) bool { return r.normal() == s.normal() }
+
+// normal is the record as the ledger gives it back, with a missing confidence
+// that equals itself.
+func (r Record) normal() Record {
+	r.Confidence = float64(tagThousandths(r.Confidence))
+	for _, t := range []*time.Time{&r.Timestamp, &r.LabelledAt} {
+		*t = fromNanos(tagNanos(*t))
+	}
+	r.Interval = fromNanos(nanos(r.Interval))
+	return r
+}
+
+// tagThousandths is a confidence as its tag has it, in thousandths; -1 when it
+// is missing.
+func tagThousandths(c float64) int {
+	if math.IsNaN(c) {
+		return -1
+	}
+	return int(math.Round(c * 1000))
+}
