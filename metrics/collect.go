@@ -40,7 +40,7 @@ var (
 	sequenceUp    = desc("accuracy_sequence_upper_ratio", "Upper 95% bound of the accuracy since the alarm's reference was complete, valid however often it is looked at.", "model")
 	sequenceE     = desc("accuracy_sequence_evalue", "Evidence that the error has been above the reference since that was complete: 20 is 5% significance, however often it is looked at.", "model")
 	driftDesc     = desc("input_drift_score", "Distance of recent inputs from those of the champion's first days; absent with too few predictions.", "model", "test")
-	thresholdDesc = desc("input_drift_threshold", "The input drift score that is passed without drift once in the configured run length.", "model", "test")
+	thresholdDesc = desc("input_drift_threshold", "The input drift score that without drift is passed at most once in the configured run length, on average.", "model", "test")
 	referenceDesc = desc("reference_accuracy_ratio", "What the champion's accuracy was at least at its best: lower 97.5% bound; absent until known.", "model", "model_version")
 	infoDesc      = desc("model_info", "1 for each model version in a role.", "model", "version", "digest", "role")
 	promotedDesc  = desc("champion_promoted_timestamp_seconds", "When the champion was promoted.", "model", "version", "digest", "role")

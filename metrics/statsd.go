@@ -283,11 +283,21 @@ func (s *sink) histogram(name string, h *dto.Histogram, fresh bool, tags []stats
 	if len(h.GetBucket()) > 0 {
 		for _, b := range h.GetBucket() {
 			if !math.IsInf(b.GetUpperBound(), 1) {
-				bucket(strconv.FormatFloat(b.GetUpperBound(), 'g', -1, 64), b.GetCumulativeCount())
+				bucket(boundary(b.GetUpperBound()), b.GetCumulativeCount())
 			}
 		}
 		bucket("+Inf", total)
 	}
 	s.counter(name+"_sum", h.GetSampleSum(), fresh, tags)
 	s.counter(name+"_count", float64(total), fresh, tags)
+}
+
+// boundary writes a bucket's upper bound as OpenMetrics does, 60.0 for 60:
+// Prometheus has it so from a scrape, and takes StatsD's as it comes.
+func boundary(v float64) string {
+	s := strconv.FormatFloat(v, 'g', -1, 64)
+	if !strings.ContainsAny(s, "e.") {
+		s += ".0"
+	}
+	return s
 }

@@ -3,7 +3,6 @@ package metrics
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -114,6 +113,11 @@ func (e *exporter) get() map[string]float64 {
 	}
 }
 
+// boundaries are the le values of the histograms here, as OpenMetrics has them.
+var boundaries = map[float64]string{.005: "0.005", .1: "0.1", 1: "1.0", 60: "60.0", 300: "300.0", 900: "900.0", 1800: "1800.0", 3600: "3600.0",
+	10800: "10800.0", 21600: "21600.0", 43200: "43200.0", 86400: "86400.0", 172800: "172800.0", 345600: "345600.0", 604800: "604800.0",
+	1209600: "1.2096e+06", 2592000: "2.592e+06"}
+
 // flatten is what Prometheus would scrape, with StatsD's names.
 func flatten(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 	t.Helper()
@@ -144,7 +148,7 @@ func flatten(t *testing.T, g prometheus.Gatherer) map[string]float64 {
 				out[key("_count")], out[key("_sum")] = float64(h.GetSampleCount()), h.GetSampleSum()
 				out[key("_bucket", "le=+Inf")] = float64(h.GetSampleCount())
 				for _, b := range h.GetBucket() {
-					out[key("_bucket", fmt.Sprintf("le=%g", b.GetUpperBound()))] = float64(b.GetCumulativeCount())
+					out[key("_bucket", "le="+boundaries[b.GetUpperBound()])] = float64(b.GetCumulativeCount())
 				}
 			default:
 				out[key("")] = m.GetGauge().GetValue()
