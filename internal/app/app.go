@@ -8,6 +8,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +192,8 @@ func (a *App) openStore(ctx context.Context) error {
 }
 
 func (a *App) openLedger(ctx context.Context) (err error) {
-	a.ledger, err = ledger.Open(ctx, filepath.Join(a.Config.Dir, "ledger.db"), ledger.WithThreshold(a.Config.Curate.Threshold))
+	dsn := cmp.Or(a.Config.Ledger.DSN, filepath.Join(a.Config.Dir, "ledger.db"))
+	a.ledger, err = ledger.Open(ctx, dsn, ledger.WithThreshold(a.Config.Curate.Threshold))
 	if err != nil {
 		return err
 	}

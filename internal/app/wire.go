@@ -9,6 +9,7 @@ import (
 	"driftgate/evaluator"
 	"driftgate/internal/catalog"
 	"driftgate/internal/dataset"
+	"driftgate/internal/estimate"
 	"driftgate/internal/labelling"
 	"driftgate/internal/serving"
 	"driftgate/internal/trigger"
@@ -46,6 +47,7 @@ func (a *App) labellingOptions() labelling.Options {
 		Threshold:  c.Threshold,
 		Caps:       caps,
 		UndoWindow: a.Config.Collect.Undo,
+		Annotators: a.Config.Collect.Annotators,
 		Seed:       a.Config.Train.Seed,
 		Classes:    a.classes,
 		Now:        a.Now, Logger: a.Logger,
@@ -81,12 +83,21 @@ func (a *App) metricsOptions() metrics.Options {
 			Hold:            c.Alarm.Hold,
 			ResolveHold:     c.Alarm.ResolveHold,
 		},
-		Now: a.Now, Logger: a.Logger,
+		Drift: metrics.DriftOptions{
+			ReferencePredictions: c.Drift.ReferencePredictions,
+			Every:                c.Drift.Every,
+			Window:               c.Drift.Window,
+			MinPredictions:       c.Drift.MinPredictions,
+			RunLength:            time.Duration(c.Drift.Years * float64(estimate.Year)),
+		},
+		RecordEvery: c.Metrics.RecordEvery,
+		Keep:        c.Metrics.Keep,
+		Now:         a.Now, Logger: a.Logger,
 	}
 }
 
 func (a *App) catalogOptions() catalog.Options {
-	return catalog.Options{Classes: a.classes, Step: a.Config.Curate.Every, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry}
+	return catalog.Options{Classes: a.classes, Step: a.Config.Curate.Every, TagsEvery: a.Config.Reconcile.TagsEvery, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry}
 }
 
 func (a *App) evaluatorOptions() evaluator.Options {
