@@ -12,57 +12,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newAccuracy(g *global) *cobra.Command {
-	var window, at, version string
-	c := &cobra.Command{
-		Use:   "accuracy",
-		Short: "production accuracy of a window, with bounds and counts",
-		Example: `  driftgate accuracy --window 24h
-  driftgate accuracy --window 7d --at 2026-11-22T00:00:00Z --format json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				q := url.Values{"window": {window}, "version": {version}}
-				if at != "" {
-					q.Set("at", at)
-				}
-				var a driftgate.Accuracy
-				if err := c.Get(cmd.Context(), "/api/v1/accuracy?"+q.Encode(), &a); err != nil {
-					return err
-				}
-				return g.show(cmd, a, func(w io.Writer) { printAccuracy(w, a) })
-			})
-		},
-	}
-	c.Flags().StringVar(&window, "window", "24h", "length of the window: 30m, 24h, 7d")
-	c.Flags().StringVar(&version, "version", "champion", "champion, all (also what other programs wrote), or a version")
-	c.Flags().StringVar(&at, "at", "", "end of the window, RFC 3339 (default now)")
-	return c
-}
-
-func printAccuracy(w io.Writer, a driftgate.Accuracy) {
-	fmt.Fprintf(w, "%s to %s: %d predictions, %d picked, %d labelled\n", a.Start.Format("2006-01-02 15:04"), a.End.Format("2006-01-02 15:04 MST"), a.Predictions, a.Selected, a.Labels)
-	if len(a.Estimates) == 0 {
-		fmt.Fprintln(w, "too few labels for a figure")
-	}
-	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	for _, e := range a.Estimates {
-		partial := ""
-		if e.Partial {
-			partial = "partial: a stratum has no label yet"
-		}
-		fmt.Fprintf(t, "%s\t%.3f\t[%.3f, %.3f]\t%s\n", e.Estimator, e.Accuracy, e.Lower, e.Upper, partial)
-	}
-	fmt.Fprintln(t, "\nstratum\tpredictions\tlabels\tcorrect")
-	for _, s := range a.Strata {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\n", s.Stratum, s.Predictions, s.Labels, s.Correct)
-	}
-	t.Flush()
-	if a.Note != "" {
-		fmt.Fprintln(w, a.Note)
-	}
-}
-
 func newModels(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use:     "models",

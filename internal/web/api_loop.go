@@ -22,7 +22,7 @@ func (s *server) addLoopAPI(api huma.API) {
 			st, err := s.status(ctx)
 			return answer(st), err
 		})
-	register(s, api, op("accuracy", "GET", "/accuracy", "Loop", "Production accuracy of one window, with bounds and counts"), s.getAccuracy)
+	s.addAccuracyAPI(api)
 	s.addRunAPI(api)
 	register(s, api, op("curate", "POST", "/curate", "Loop", "Pick predictions of an interval for labelling"), s.postCurate)
 	register(s, api, op("collect", "POST", "/collect", "Loop", "Carry the answers into the clean and noisy buckets"),
@@ -62,37 +62,6 @@ func optional(f func(context.Context) (any, error), what string) func(context.Co
 		r, err := f(ctx)
 		return &report{http.StatusOK, r}, err
 	}
-}
-
-type accuracyInput struct {
-	Window string `query:"window" default:"24h" maxLength:"20" doc:"span of predictions, as 30m, 24h, 7d"`
-	At     string `query:"at" maxLength:"40" doc:"end of the window, RFC 3339; default now"`
-	// The old systems' objects have no version: all counts them too.
-	Version string `query:"version" maxLength:"71" doc:"of the model: champion (the default), all, or a version as in its tags"`
-}
-
-func (s *server) getAccuracy(ctx context.Context, in *accuracyInput) (*out[dg.Accuracy], error) {
-	window, err := metrics.ParseWindow(in.Window)
-	if err != nil {
-		return nil, err
-	}
-	at := s.o.Now()
-	if in.At != "" {
-		if at, err = time.Parse(time.RFC3339, in.At); err != nil {
-			return nil, fmt.Errorf("at %q: want a time in RFC 3339, as 2026-01-02T15:04:05Z: %w", in.At, dg.ErrInvalid)
-		}
-	}
-	var a dg.Accuracy
-	switch in.Version {
-	case "", "champion":
-		a, err = s.d.Accuracy.Accuracy(ctx, window, at.UTC())
-	case "all":
-		a, err = s.d.Accuracy.AccuracyOf(ctx, "", window, at.UTC())
-	default:
-		a, err = s.d.Accuracy.AccuracyOf(ctx, dg.ModelRef(in.Version).Short(), window, at.UTC())
-	}
-	a.Estimates, a.Strata = orEmpty(a.Estimates), orEmpty(a.Strata)
-	return answer(a), err
 }
 
 type curateInput struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	dg "driftgate"
+	"driftgate/internal/estimate"
 	"driftgate/internal/labelling"
 	"driftgate/internal/ledger"
 	"driftgate/internal/registry"
@@ -86,6 +87,10 @@ type Accuracy interface {
 	Accuracy(ctx context.Context, window time.Duration, at time.Time) (dg.Accuracy, error)
 	AccuracyOf(ctx context.Context, version string, window time.Duration, at time.Time) (dg.Accuracy, error)
 	Series(ctx context.Context, window time.Duration, iv dg.Interval, points int) ([]dg.Accuracy, error)
+	Plan(ctx context.Context, window time.Duration, halfWidth float64) (estimate.Plan, error)
+	// Replay recomputes what was published and decided within iv, all of it for
+	// the zero interval; the error is [dg.ErrConflict] at the first difference.
+	Replay(ctx context.Context, iv dg.Interval) (metrics.ReplayReport, error)
 }
 
 // Ledger is what the web asks of [ledger.Ledger].

@@ -4,72 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
 
 	dg "driftgate"
-	"driftgate/internal/estimate"
 	"driftgate/internal/ledger"
-	"driftgate/metrics"
 )
-
-type fakeAccuracy struct{ *fake }
-
-// testAccuracy makes a window whose accuracy is acc, with honest-looking bounds.
-func testAccuracy(name string, length time.Duration, end time.Time, acc float64, labels int) dg.Accuracy {
-	a := dg.Accuracy{Window: name, Start: end.Add(-length), End: end, ModelVersion: champRef.Short(), Predictions: labels * 21, Selected: labels + labels/6, Labels: labels,
-		NewestLabelAt: end.Add(-12 * time.Minute)}
-	m, k := labels/4, int(float64(labels/4)*acc)
-	a.Strata = []dg.StratumCount{{Stratum: dg.LowConfidence, Predictions: labels * 3 / 2, Selected: m, Labels: m, Correct: k * 2 / 3}, {Stratum: dg.Flagged, Predictions: labels / 8, Labels: labels / 9, Correct: labels / 20},
-		{Stratum: dg.Corrected, Predictions: labels / 16, Labels: labels / 18, Correct: labels / 60}, {Stratum: dg.Random, Predictions: labels * 19, Labels: labels / 2, Correct: int(float64(labels/2) * acc)}}
-	if labels < 30 {
-		return a
-	}
-	half := 1.96 * math.Sqrt(acc*(1-acc)/float64(labels)) * 1.3
-	a.Estimates = []dg.Estimate{{Estimator: "stratified", Accuracy: acc, Lower: max(acc-half*1.1, 0), Upper: min(acc+half*0.9, 1), StandardError: half / 2, Labels: labels, EffectiveLabels: float64(labels) * .7},
-		{Estimator: "labelled", Accuracy: acc - .13, Lower: acc - .15, Upper: acc - .11, Labels: labels}}
-	return a
-}
-func (f fakeAccuracy) Snapshot() metrics.Snapshot {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c, _ := fakeModels(f).Champion(context.Background())
-	s := metrics.Snapshot{At: testNow, Model: "garments", ModelVersion: champRef.Short(), Champion: c, Drift: metrics.DriftStatus{Tests: map[string]estimate.Drift{metrics.TestClassMix: {Score: 0.084, Threshold: 0.11, PValue: 0.011, Predictions: 5000, Reference: 1000}}, Window: "24h", End: testNow, ReferencePredictions: 1000, ReferenceNeeded: 1000, Complete: true},
-		NewestLabelAt: testNow.Add(-12 * time.Minute)}
-	s.Windows = []dg.Accuracy{testAccuracy("30m", 30*time.Minute, testNow, .9, 9), testAccuracy("1h", time.Hour, testNow, .871, 34), testAccuracy("6h", 6*time.Hour, testNow, .884, 161), testAccuracy("24h", 24*time.Hour, testNow, .889, 612), testAccuracy("7d", 7*24*time.Hour, testNow, .842, 3904)}
-	s.Alarm = metrics.AlarmStatus{State: f.state, ThresholdYears: 10, Evidence: 0.31, Watching: true, ReferenceLabels: 300, ReferenceNeeded: 300, ReferenceError: .13, P0: .15, Slots: 23, Started: testNow.Add(-6 * 24 * time.Hour), ClosedUntil: testNow.Add(-30 * time.Hour), Text: "no sign of drift"}
-	if f.state == estimate.Firing {
-		s.Alarm.Since, s.Alarm.Onset, s.Alarm.Evidence = testNow.Add(-3*time.Hour), testNow.Add(-40*time.Hour), 14.2
-	}
-	if f.noModels {
-		s = metrics.Snapshot{}
-	}
-	return s
-}
-func (f fakeAccuracy) Accuracy(_ context.Context, w time.Duration, at time.Time) (dg.Accuracy, error) {
-	return testAccuracy(metrics.WindowName(w), w, at, .889, 612), f.err
-}
-func (f fakeAccuracy) AccuracyOf(_ context.Context, version string, w time.Duration, at time.Time) (dg.Accuracy, error) {
-	a := testAccuracy(metrics.WindowName(w), w, at, .8, 300)
-	a.ModelVersion = version
-	return a, f.err
-}
-func (f fakeAccuracy) Series(_ context.Context, w time.Duration, iv dg.Interval, n int) ([]dg.Accuracy, error) {
-	var out []dg.Accuracy
-	for i := range n {
-		at := iv.Start.Add(time.Duration(int64(iv.Length()) / int64(n-1) * int64(i)))
-		acc := .905 + .008*math.Sin(float64(i)/3) + .004*math.Sin(float64(i)*1.7)
-		if i > 38 && i < 72 {
-			acc -= .16 * (1 - math.Exp(-float64(i-38)/8))
-		}
-		labels := 560 + 60*(i%5)
-		if i > 20 && i < 26 {
-			labels = 11
-		}
-		out = append(out, testAccuracy(metrics.WindowName(w), w, at, acc, labels))
-	}
-	return out, f.err
-}
 
 type fakeLedger struct{ *fake }
 

@@ -7,13 +7,11 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	dg "driftgate"
-	"driftgate/internal/estimate"
 	"driftgate/metrics"
 )
 
@@ -26,18 +24,31 @@ type accuracyPage struct {
 	Window    dg.Accuracy // the chosen one
 	Headline  dg.Estimate
 	Has       bool // there is a headline figure
-	Plain     dg.Estimate
-	HasPlain  bool
+	Where     Plot // the headline, beside what is still fine
+	Scale     []PlotTick
+	Missing   int // picked and not labelled yet: the figure will be revised
+	At        time.Time
 	Rows      []windowRow
+	Estimates []estimateRow
+	Ticks     []PlotTick
 	Strata    []stratumRow
+	Classes   sliceTable
+	Bands     sliceTable
+	Orders    []orderChoice
 	Wide      Chart
 	Narrow    Chart
 	Drawn     bool // the chart has a figure to show
-	From, To  time.Time
 	Alarm     alarmBox
-	Drift     []driftRow
+	Gap       gapBox
+	Drift     driftBox
+	Plan      planBox
 	Reference float64
 	Fine      bool // Reference is known
+}
+
+type orderChoice struct {
+	Name, Words string
+	Current     bool
 }
 
 type windowChoice struct {
@@ -47,10 +58,12 @@ type windowChoice struct {
 
 type windowRow struct {
 	dg.Accuracy
-	Headline dg.Estimate
-	Has      bool
-	Plain    dg.Estimate
-	HasPlain bool
+	Headline    dg.Estimate
+	Has         bool
+	Plain       dg.Estimate
+	HasPlain    bool
+	Expected    dg.Estimate
+	HasExpected bool
 }
 
 type stratumRow struct {
@@ -60,20 +73,6 @@ type stratumRow struct {
 	Weight      float64 // share of all predictions
 	Labels      int
 	Correct     int
-}
-
-type alarmBox struct {
-	metrics.AlarmStatus
-	Title string
-	Words []string
-	Shown float64 // the evidence that counts, in years: at the crossing while the alarm fires
-	Share float64 // Shown over the threshold, 0 to 1, on a logarithmic scale
-}
-
-type driftRow struct {
-	Test  string
-	Score float64
-	Words string
 }
 
 var stratumMeaning = map[dg.Stratum]string{
@@ -86,27 +85,55 @@ var stratumMeaning = map[dg.Stratum]string{
 func (s *server) getAccuracyPage(c *gin.Context) {
 	ctx := c.Request.Context()
 	snap := s.d.Accuracy.Snapshot()
-	page := accuracyPage{layout: s.layout(c, "accuracy", "Accuracy"), Alarm: boxOf(snap.Alarm), Drift: driftRows(snap)}
+	page := accuracyPage{layout: s.layout(c, "accuracy", "Accuracy"), At: snap.At, Alarm: boxOf(snap.Alarm), Drift: driftOf(snap.Drift)}
 	page.Reference, page.Fine = 1-snap.Alarm.P0, snap.Alarm.Watching
 	chosen := chooseWindow(snap.Windows, c.Query("window"))
 	for i, w := range snap.Windows {
-		row := windowRow{Accuracy: w}
-		row.Headline, row.Has = w.Estimate(headline)
-		row.Plain, row.HasPlain = w.Estimate(plain)
-		page.Rows = append(page.Rows, row)
+		page.Rows = append(page.Rows, windowRowOf(w))
 		page.Choices = append(page.Choices, windowChoice{w.Window, i == chosen})
-		if i == chosen {
-			page.Window, page.Headline, page.Has, page.Plain, page.HasPlain = w, row.Headline, row.Has, row.Plain, row.HasPlain
-			page.Strata = strataRows(w)
-		}
 	}
 	if chosen >= 0 {
+		page.choose(snap.Windows[chosen], c.Query("sort"))
 		if err := s.drawAccuracy(ctx, &page); err != nil {
+			s.fail(c, err)
+			return
+		}
+		window, err := windowOf(page.Window)
+		if err == nil {
+			page.Plan, err = s.planOf(ctx, window, page.Window.Window, c.Query("points"))
+		}
+		if err != nil {
 			s.fail(c, err)
 			return
 		}
 	}
 	s.page(c, http.StatusOK, "accuracy", page)
+}
+
+func windowRowOf(w dg.Accuracy) windowRow {
+	row := windowRow{Accuracy: w}
+	row.Headline, row.Has = w.Estimate(headline)
+	row.Plain, row.HasPlain = w.Estimate(plain)
+	row.Expected, row.HasExpected = w.Estimate("expected")
+	return row
+}
+
+// choose fills in what belongs to the chosen window.
+func (p *accuracyPage) choose(w dg.Accuracy, order string) {
+	p.Window = w
+	p.Headline, p.Has = w.Estimate(headline)
+	p.Missing = max(0, w.Selected-w.Labels)
+	p.Strata = strataRows(w)
+	p.Estimates, p.Ticks = estimateRows(w)
+	if order != byName && order != byCount {
+		order = byWorst
+	}
+	p.Classes, p.Bands = slicesOf(w, "class", order), slicesOf(w, "confidence", "")
+	p.Orders = []orderChoice{{byWorst, "worst first", order == byWorst}, {byCount, "most first", order == byCount}, {byName, "by name", order == byName}}
+	p.Gap = gapOf(w, p.Fine)
+	if p.Has {
+		p.Where, p.Scale = headPlot(p.Headline, p.Reference, p.Fine)
+	}
 }
 
 // chooseWindow returns the index of the window asked for; otherwise the
@@ -157,7 +184,6 @@ func (s *server) drawAccuracy(ctx context.Context, page *accuracyPage) error {
 	}
 	page.Wide, page.Narrow = drawChart(in, wideChart), drawChart(in, narrowChart)
 	page.Drawn = len(page.Wide.Line)+len(page.Wide.Dots)+len(page.Wide.Labelled) > 0
-	page.From, page.To = iv.Start, iv.End
 	return nil
 }
 
@@ -189,85 +215,4 @@ func strataRows(a dg.Accuracy) []stratumRow {
 		return cmp.Compare(slices.Index(dg.Strata, a.Stratum), slices.Index(dg.Strata, b.Stratum))
 	})
 	return rows
-}
-
-// boxOf says in words what the alarm's state means and what it waits for.
-func boxOf(a metrics.AlarmStatus) alarmBox {
-	b := alarmBox{AlarmStatus: plainAlarm(a)}
-	b.Shown = max(b.Evidence, b.FiredEvidence)
-	if a.ThresholdYears > 0 && b.Shown > 0 {
-		// From a thousandth of the threshold up to it: evidence grows by factors.
-		b.Share = min(max(1+math.Log10(b.Shown/a.ThresholdYears)/3, 0), 1)
-	}
-	since := ""
-	if !a.Since.IsZero() {
-		since = " since " + clock(a.Since)
-	}
-	switch {
-	case b.State == estimate.Firing:
-		b.Title = "Accuracy has drifted"
-		b.Words = append(b.Words, "The alarm has been firing"+since+"."+onsetWords(a))
-	case b.State == estimate.Pending:
-		b.Title = "Drift suspected"
-		b.Words = append(b.Words, "There has been enough evidence"+since+"; the alarm fires if it lasts."+onsetWords(a))
-	case !a.Watching && a.Started.IsZero():
-		b.Title = "No champion to watch"
-		b.Words = append(b.Words, "The alarm starts with the first promotion.")
-	case !a.Watching:
-		b.Title = "Gathering the reference"
-		b.Words = append(b.Words, fmt.Sprintf("%s of %s labels of this champion are in. They say how good it is when all is well; the alarm watches from then on.",
-			count(a.ReferenceLabels), count(a.ReferenceNeeded)))
-	default:
-		b.Title = "No sign of drift"
-	}
-	if a.Watching {
-		b.Words = append(b.Words, fmt.Sprintf("All is well while accuracy stays at %s or above. One false alarm in %s at most, on average, however often you look.",
-			percent(1-a.P0), yearsWords(a.ThresholdYears)))
-	}
-	if a.Slots > 0 {
-		b.Words = append(b.Words, fmt.Sprintf("%s judged, up to %s.", plural(a.Slots, "slot of time", "slots of time"), clock(a.ClosedUntil)))
-	}
-	return b
-}
-
-func onsetWords(a metrics.AlarmStatus) string {
-	if a.Onset.IsZero() {
-		return ""
-	}
-	return " The drift seems to have begun around " + clock(a.Onset) + "."
-}
-
-func yearsWords(y float64) string {
-	switch {
-	case y == 1:
-		return "a year"
-	case y >= 1:
-		return strings.TrimSuffix(fmt.Sprintf("%.1f", y), ".0") + " years"
-	default:
-		return fmt.Sprintf("%.0f days", y*365.25)
-	}
-}
-
-func driftRows(snap metrics.Snapshot) []driftRow {
-	var rows []driftRow
-	for test, d := range snap.Drift.Tests {
-		r := driftRow{Test: test, Score: d.Score}
-		r.Words = fmt.Sprintf("Distance %.3f from the champion's first predictions, threshold %.3f; chance of as large a difference without drift %s.",
-			d.Score, d.Threshold, pValue(d.PValue))
-		rows = append(rows, r)
-	}
-	slices.SortFunc(rows, func(a, b driftRow) int { return cmp.Compare(a.Test, b.Test) })
-	return rows
-}
-
-// pValue renders a probability without pretending to more digits than it has.
-func pValue(p float64) string {
-	switch {
-	case math.IsNaN(p):
-		return "–"
-	case p < 0.0001:
-		return "under 0.0001"
-	default:
-		return fmt.Sprintf("%.2g", p)
-	}
 }

@@ -38,12 +38,14 @@ type staticFile struct {
 }
 
 var functions = template.FuncMap{
-	"percent": percent, "points": points, "bounds": bounds, "count": count, "clock": clock, "stamp": stamp, "age": age,
+	"percent": percent, "points": points, "bounds": bounds, "count": count, "clock": clock, "day": day, "stamp": stamp, "age": age,
 	"keyPath": keyPath, "words": words, "plural": plural, "span": span, "bytes": bytesText,
-	"number": func(v float64) string { return fmt.Sprintf("%.3g", v) },
-	"mul":    func(a, b float64) float64 { return round1(a * b) },
-	"add":    func(a, b float64) float64 { return round1(a + b) },
-	"sub":    func(a, b float64) float64 { return round1(a - b) },
+	"halfWidth": onePoint, "wholeBounds": wholeBounds, "pvalue": pValue, "evalue": evalueWords, "sequence": sequenceWords,
+	"number":    func(v float64) string { return fmt.Sprintf("%.3g", v) },
+	"percentOf": func(share float64) float64 { return round1(share * 100) },
+	"mul":       func(a, b float64) float64 { return round1(a * b) },
+	"add":       func(a, b float64) float64 { return round1(a + b) },
+	"sub":       func(a, b float64) float64 { return round1(a - b) },
 }
 
 func loadPages() (*pages, error) {

@@ -81,7 +81,9 @@ func TestTheAccuracyPageGivesEveryFigureItsBoundsCountsWindowAndAge(t *testing.T
 	page := get(t, f, "/accuracy?window=24h")
 	wants(t, page, "88.9%", "85.3 to 91.8%", "12\u202f852", "612", "714", "12 min ago", "75.9%", "too few labels", `aria-current="true">24h`,
 		"<path class=\"line\"", "class=\"band\"", "class=\"reference\"", "mark-promotion", "mark-alarm-firing", "drift begins",
-		"No sign of drift", "All is well while accuracy stays at 85.0% or above", "One false alarm in 10 years", "Jensen-Shannon distance 0.084", "0.011")
+		"No sign of drift", "All is well while accuracy stays at 85.0% or above", "One false alarm in 10 years", "102 picked images are not labelled yet",
+		"0.084</strong> of 0.112", "within chance, p 0.011", "beyond chance, p under 0.0001", "by 1 of 3 tests", "first 1\u202f041",
+		"E-value", "1.84", "389 blocks", "86.1 to 91.3%", "to 80.0% within 11 days")
 	f.state = estimate.Firing
 	wants(t, get(t, f, "/accuracy"), "Accuracy has drifted", "firing since 14 Mar 2026 12:00", "begun around 12 Mar 2026 23:00", "the drift alarm fires")
 }

@@ -17,18 +17,18 @@ import (
 // Status is the loop at one moment, for the command line, the demo and the
 // pages' live updates.
 type Status struct {
-	Now        time.Time           `json:"now" doc:"by the loop's clock, which may run faster than the wall's"`
-	Model      string              `json:"model"`
-	Version    string              `json:"version" doc:"of driftgate"`
-	Champion   *dg.Champion        `json:"champion" doc:"null before the first promotion"`
-	Serving    dg.ModelRef         `json:"serving" doc:"the artifact that answers now"`
-	Captured   int                 `json:"captured" doc:"predictions in the ledger"`
-	Spool      spoolBody           `json:"spool"`
-	Labels     labelProgress       `json:"labels"`
-	Windows    []dg.Accuracy       `json:"windows"`
-	Alarm      metrics.AlarmStatus `json:"alarm"`
-	Drift      metrics.DriftStatus `json:"drift"`
-	Runs       []ledger.Run        `json:"runs" doc:"the newest five, and every unfinished one"`
+	Now      time.Time           `json:"now" doc:"by the loop's clock, which may run faster than the wall's"`
+	Model    string              `json:"model"`
+	Version  string              `json:"version" doc:"of driftgate"`
+	Champion *dg.Champion        `json:"champion" doc:"null before the first promotion"`
+	Serving  dg.ModelRef         `json:"serving" doc:"the artifact that answers now"`
+	Captured int                 `json:"captured" doc:"predictions in the ledger"`
+	Spool    spoolBody           `json:"spool"`
+	Labels   labelProgress       `json:"labels"`
+	Windows  []dg.Accuracy       `json:"windows" doc:"without their slices, which /accuracy has"`
+	Alarm    metrics.AlarmStatus `json:"alarm"`
+	Drift    metrics.DriftStatus `json:"drift"`
+	Runs     []ledger.Run        `json:"runs" doc:"the newest five, and every unfinished one"`
 }
 
 type spoolBody struct {
@@ -41,8 +41,19 @@ func plainAlarm(a metrics.AlarmStatus) metrics.AlarmStatus {
 	if a.State == "" {
 		a.State = estimate.Quiet
 	}
-	a.Evidence, a.FiredEvidence, a.ThresholdYears = number(a.Evidence), number(a.FiredEvidence), number(a.ThresholdYears)
+	a.Evidence, a.FiredEvidence, a.ThresholdYears, a.EValue = number(a.Evidence), number(a.FiredEvidence), number(a.ThresholdYears), number(a.EValue)
 	return a
+}
+
+// withoutSlices copies windows without what would make the status, which goes
+// to every open page each second, many times as long.
+func withoutSlices(windows []dg.Accuracy) []dg.Accuracy {
+	out := make([]dg.Accuracy, len(windows))
+	for i, w := range windows {
+		w.Slices = nil
+		out[i] = w
+	}
+	return out
 }
 
 // endOfTime is later than every prediction, and fits nanoseconds in an int64.
@@ -82,7 +93,10 @@ func (s *server) status(ctx context.Context) (Status, error) {
 	snap := s.d.Accuracy.Snapshot()
 	st := Status{
 		Now: s.o.Now().UTC(), Model: s.o.Model, Version: s.o.Version, Serving: s.d.Serving.Version(),
-		Windows: orEmpty(snap.Windows), Alarm: plainAlarm(snap.Alarm), Drift: snap.Drift,
+		Windows: withoutSlices(snap.Windows), Alarm: plainAlarm(snap.Alarm), Drift: snap.Drift,
+	}
+	if st.Drift.Tests == nil {
+		st.Drift.Tests = map[string]estimate.Drift{} // an object in JSON, not null
 	}
 	st.Spool.Items, st.Spool.Bytes = s.d.Serving.Spooled()
 	if snap.Champion.Version != "" {

@@ -35,6 +35,14 @@ func bounds(lower, upper float64) string {
 	return fmt.Sprintf("%.1f to %.1f%%", lower*100, upper*100)
 }
 
+// wholeBounds is bounds where more digits would pretend to more than is known.
+func wholeBounds(lower, upper float64) string {
+	if math.IsNaN(lower) || math.IsNaN(upper) {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f to %.0f%%", lower*100, upper*100)
+}
+
 // count renders a number with narrow no-break spaces between thousands.
 func count(n int) string {
 	s := strconv.Itoa(n)
@@ -95,6 +103,14 @@ func clock(t time.Time) string {
 		return "–"
 	}
 	return t.UTC().Format("2 Jan 2006 15:04")
+}
+
+// day renders the day of a moment, UTC.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	return t.UTC().Format("2 Jan")
 }
 
 // stamp renders a moment for machines.
