@@ -11,7 +11,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // instruments are the web's own series. The first two keep the names that the
@@ -118,25 +117,6 @@ func (s *server) noRoute(c *gin.Context) {
 func (s *server) noMethod(c *gin.Context) {
 	s.fail(c, newProblem(http.StatusMethodNotAllowed, c.Request.Method+" is not for "+clip(c.Request.URL.Path, 200)))
 }
-
-// metricsHandler shows the gatherer, in OpenMetrics too, so that exemplars
-// travel.
-func (s *server) metricsHandler() gin.HandlerFunc {
-	if s.d.Gatherer == nil {
-		return s.missing("/metrics")
-	}
-	h := promhttp.HandlerFor(s.d.Gatherer, promhttp.HandlerOpts{
-		EnableOpenMetrics: true, ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 8,
-		ErrorLog: promLog{s.log},
-	})
-	return gin.WrapH(h)
-}
-
-type promLog struct {
-	log interface{ Error(string, ...any) }
-}
-
-func (l promLog) Println(v ...any) { l.log.Error("metrics", "error", fmt.Sprint(v...)) }
 
 // missing answers for a service that was not given.
 func (s *server) missing(what string) gin.HandlerFunc {
