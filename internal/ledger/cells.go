@@ -45,23 +45,26 @@ func (by slice) value() string {
 	return `''`
 }
 
-// sampleSums are a cell's sums over samples, in the order of cell.dest; the
-// last two are maxima.
-const sampleSums = `CAST(SUM(CASE WHEN in_production = 1 OR outcome > 0 THEN 1 ELSE 0 END) AS BIGINT),
-	CAST(SUM(in_production) AS BIGINT), CAST(SUM(selected) AS BIGINT),
-	CAST(SUM(CASE WHEN outcome > 0 THEN 1 ELSE 0 END) AS BIGINT), CAST(SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END) AS BIGINT),
-	` + counted + `CASE WHEN confidence IS NULL THEN 1 ELSE 0 END` + sum + `,
-	` + counted + `COALESCE(` + milli + `, 0)` + sum + `,
-	` + counted + `COALESCE(` + milli + ` * ` + milli + `, 0)` + sum + `,
+// counted is the condition on samples that count: those known from the label
+// buckets only do when they are labelled.
+const counted = `(in_production = 1 OR outcome > 0)`
+
+// sampleSums are a cell's sums over counted samples, in the order of cell.dest;
+// the last two are maxima.
+const sampleSums = `COUNT(*), CAST(SUM(in_production) AS BIGINT), CAST(SUM(selected) AS BIGINT),
+	` + labelled + `1` + sum + `,
+	CAST(SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END) AS BIGINT),
+	CAST(SUM(CASE WHEN confidence IS NULL THEN 1 ELSE 0 END) AS BIGINT),
+	CAST(SUM(COALESCE(` + milli + `, 0)) AS BIGINT),
+	CAST(SUM(COALESCE(` + milli + ` * ` + milli + `, 0)) AS BIGINT),
 	` + labelled + `COALESCE(` + milli + `, 0)` + sum + `,
 	` + labelled + `COALESCE(` + milli + ` * ` + milli + `, 0)` + sum + `,
 	` + labelled + `COALESCE(` + milli + ` * ` + agreement + `, 0)` + sum + `,
 	` + labelled + agreement + ` * ` + agreement + sum + `,
 	` + labelled + agreement + ` - CASE outcome WHEN 1 THEN 1000 ELSE 0 END` + sum + `,
-	MAX(labelled_at), MAX(at)`
+	MAX(CASE WHEN outcome > 0 THEN labelled_at ELSE 0 END), MAX(at)`
 
 const (
-	counted  = `CAST(SUM(CASE WHEN in_production = 1 OR outcome > 0 THEN `
 	labelled = `CAST(SUM(CASE WHEN outcome > 0 THEN `
 	sum      = ` ELSE 0 END) AS BIGINT)`
 )
@@ -101,9 +104,6 @@ type stratumKey struct {
 }
 
 func (s sums) add(c cell) {
-	if c.sums.Predictions == 0 { // seen in the label buckets only, and not labelled
-		return
-	}
 	if s[c.value] == nil {
 		s[c.value] = map[stratumKey]Tally{}
 	}
@@ -122,18 +122,41 @@ func (s sums) tallies(value string) []Tally {
 	})
 }
 
-// cells sums up the predictions of iv.
-func (l *Ledger) cells(ctx context.Context, tx *sql.Tx, by slice, version string, iv dg.Interval) (sums, error) {
-	where, args := span(version, iv)
+// cells sums up the predictions of iv that tx sees.
+func cells(ctx context.Context, tx *sql.Tx, by slice, version string, iv dg.Interval) (sums, error) {
+	stretches, err := cutInterval(ctx, tx, iv, by.widths())
+	if err != nil {
+		return nil, err
+	}
 	out := sums{}
-	err := each(ctx, tx, func(rows *sql.Rows) error {
-		var c cell
-		if err := rows.Scan(c.dest()...); err != nil {
-			return err
+	for _, s := range stretches {
+		query, args := s.query(by, `reason, interval_start`, version)
+		err := each(ctx, tx, func(rows *sql.Rows) error {
+			var c cell
+			if err := rows.Scan(c.dest()...); err != nil {
+				return err
+			}
+			out.add(c)
+			return nil
+		}, query, args...)
+		if err != nil {
+			return nil, err
 		}
-		out.add(c)
-		return nil
-	}, `SELECT reason, interval_start, `+by.value()+` AS part, `+sampleSums+`
-		FROM samples WHERE `+where+` GROUP BY reason, interval_start, part`, args...)
-	return out, err
+	}
+	return out, nil
+}
+
+// query is the statement that sums a stretch up by some columns and the part;
+// the row has those columns, the part's value, and the sums.
+func (s stretch) query(by slice, columns, version string) (query string, args []any) {
+	value, sums, from := `value`, tallySums, `tallies WHERE width = ? AND part = ? AND cell >= ? AND cell < ?`
+	args = []any{s.width, string(by), s.from, s.to}
+	if s.width == 0 {
+		value, sums, from = by.value(), sampleSums, `samples WHERE `+counted+` AND at >= ? AND at < ?`
+		args = args[2:]
+	}
+	if version != "" {
+		from, args = from+` AND model_version = ?`, append(args, version)
+	}
+	return `SELECT ` + columns + `, ` + value + ` AS part_value, ` + sums + ` FROM ` + from + ` GROUP BY ` + columns + `, part_value`, args
 }

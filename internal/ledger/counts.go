@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -90,14 +91,15 @@ type SliceTally struct {
 // curated are grouped by what their tags say, under the zero interval. version
 // "" counts every version.
 func (l *Ledger) Tallies(ctx context.Context, version string, ivs ...dg.Interval) ([][]Tally, error) {
+	l.settleSome(ctx)
 	out := make([][]Tally, len(ivs))
 	err := l.snapshot(ctx, "tallies", func(tx *sql.Tx) error {
 		for i, iv := range ivs {
-			cells, err := l.cells(ctx, tx, whole, version, iv)
+			found, err := cells(ctx, tx, whole, version, iv)
 			if err != nil {
 				return err
 			}
-			out[i] = cells.tallies("")
+			out[i] = found.tallies("")
 		}
 		return nil
 	})
@@ -112,14 +114,15 @@ func (l *Ledger) Tallies(ctx context.Context, version string, ivs ...dg.Interval
 // without a class, or without a confidence, is in none. version "" counts every
 // version.
 func (l *Ledger) Slices(ctx context.Context, version string, iv dg.Interval) ([]SliceTally, error) {
+	l.settleSome(ctx)
 	var out []SliceTally
 	err := l.snapshot(ctx, "slices", func(tx *sql.Tx) error {
 		for _, by := range []slice{byClass, byBand} {
-			cells, err := l.cells(ctx, tx, by, version, iv)
+			found, err := cells(ctx, tx, by, version, iv)
 			if err != nil {
 				return err
 			}
-			part, err := sliceTallies(by, cells)
+			part, err := sliceTallies(by, found)
 			if err != nil {
 				return err
 			}
@@ -190,19 +193,74 @@ type GridTally struct {
 // by version, stratum and curate interval, ordered by cell: what a chart sums
 // its sliding windows from, in one pass.
 func (l *Ledger) Grid(ctx context.Context, version string, iv dg.Interval, step time.Duration) ([]GridTally, error) {
-	if step <= 0 {
-		return nil, fmt.Errorf("ledger: grid: step %s: want over 0s: %w", step, dg.ErrInvalid)
+	if step <= 0 || iv.Start.IsZero() {
+		return nil, fmt.Errorf("ledger: grid: step %s from %s: want over 0s, and a start: %w", step, iv.Start, dg.ErrInvalid)
 	}
-	where, args := span(version, iv)
-	return collect(ctx, l, "grid", func(rows *sql.Rows) (g GridTally, err error) {
-		var c cell
-		var version string
-		err = rows.Scan(append([]any{&g.Cell, &version}, c.dest()...)...)
-		g.Tally, g.ModelVersion, g.LastAt = c.tally(), version, fromNanos(c.last)
-		return g, err
-	}, `SELECT (at - ?) / ? AS cell, model_version, reason, interval_start, '', `+sampleSums+`
-		FROM samples WHERE `+where+` GROUP BY cell, model_version, reason, interval_start ORDER BY cell, model_version, reason, interval_start`,
-		append([]any{bound(iv.Start), int64(step)}, args...)...)
+	l.settleSome(ctx)
+	start := bound(iv.Start)
+	var widths []int64 // of the cells that never lie across two of the grid's
+	for _, w := range whole.widths() {
+		if start%w == 0 && int64(step)%w == 0 {
+			widths = append(widths, w)
+		}
+	}
+	found := map[gridKey]GridTally{}
+	err := l.snapshot(ctx, "grid", func(tx *sql.Tx) error {
+		stretches := []stretch{{0, start, bound(iv.End)}}
+		if len(widths) > 0 {
+			var err error
+			if stretches, err = cutInterval(ctx, tx, iv, widths); err != nil {
+				return err
+			}
+		}
+		for _, s := range stretches {
+			if err := s.grid(ctx, tx, version, start, int64(step), found); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.SortedFunc(maps.Values(found), func(a, b GridTally) int {
+		return cmp.Or(cmp.Compare(a.Cell, b.Cell), strings.Compare(a.ModelVersion, b.ModelVersion),
+			strings.Compare(string(a.Stratum), string(b.Stratum)), cmp.Compare(nanos(a.Interval), nanos(b.Interval)))
+	}), nil
+}
+
+type gridKey struct {
+	cell    int
+	version string
+	stratumKey
+}
+
+// grid adds the tallies of a stretch to found.
+func (s stretch) grid(ctx context.Context, tx *sql.Tx, version string, start, step int64, found map[gridKey]GridTally) error {
+	at := `cell`
+	if s.width == 0 {
+		at = `at`
+	}
+	query, args := s.query(whole, fmt.Sprintf(`(%s - %d) / %d`, at, start, step)+`, model_version, reason, interval_start`, version)
+	return each(ctx, tx, func(rows *sql.Rows) error {
+		var (
+			g GridTally
+			c cell
+		)
+		if err := rows.Scan(append([]any{&g.Cell, &g.ModelVersion}, c.dest()...)...); err != nil {
+			return err
+		}
+		g.Tally, g.LastAt = c.tally(), fromNanos(c.last)
+		k := gridKey{g.Cell, g.ModelVersion, stratumKey{c.reason, c.interval}}
+		if old, ok := found[k]; ok {
+			g.Tally.Add(old.Tally)
+			if old.LastAt.After(g.LastAt) {
+				g.LastAt = old.LastAt
+			}
+		}
+		found[k] = g
+		return nil
+	}, query, args...)
 }
 
 // span is the condition on version and time; version "" means every one.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -207,6 +208,7 @@ func TestEveryQueryGoesByIndex(t *testing.T) {
 	ctx, l := t.Context(), open(t)
 	spy := &planner{t: t, l: l}
 	iv := dg.Interval{Start: t0, End: t0}
+	hours := dg.Interval{Start: t0.Add(-time.Second), End: t0.Add(2*time.Hour + time.Second)}
 	for _, q := range []struct {
 		name, index string
 		run         func() error
@@ -219,12 +221,15 @@ func TestEveryQueryGoesByIndex(t *testing.T) {
 		{"Waiting", "samples_waiting", func() error { _, err := l.Waiting(ctx, 5); return err }},
 		{"Labelled", "samples_labelled", func() error { _, err := l.Labelled(ctx, iv); return err }},
 		{"Training", "samples_time (at", func() error { _, err := l.Training(ctx, iv); return err }},
-		{"Counts", "(model_version=? AND at", func() error { _, err := l.Counts(ctx, "v", iv); return err }},
-		{"Counts of all", "samples_time (at", func() error { _, err := l.Counts(ctx, "", iv); return err }},
-		{"Grid", "samples_time (at", func() error { _, err := l.Grid(ctx, "", iv, time.Hour); return err }},
+		{"Counts", "SEARCH tallies USING PRIMARY KEY (width=? AND part=? AND cell>? AND cell<?)", func() error { _, err := l.Counts(ctx, "v", hours); return err }},
+		{"Counts at the edges", "samples_version (model_version=? AND at", func() error { _, err := l.Counts(ctx, "v", hours); return err }},
+		{"Counts at the edges, of all", "samples_time (at", func() error { _, err := l.Counts(ctx, "", hours); return err }},
+		{"Counts around what is stale", "SEARCH stale USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", func() error { _, err := l.Counts(ctx, "v", hours); return err }},
+		{"Slices", "SEARCH tallies USING PRIMARY KEY (width=? AND part=? AND cell>? AND cell<?)", func() error { _, err := l.Slices(ctx, "v", hours); return err }},
+		{"Grid", "SEARCH tallies USING PRIMARY KEY (width=? AND part=? AND cell>? AND cell<?)", func() error { _, err := l.Grid(ctx, "", dg.Interval{Start: t0, End: hours.End}, time.Hour); return err }},
+		{"Figures", "sqlite_autoindex_figures_1 (model=? AND window_end", func() error { return last(l.Figures(ctx, "m", iv)) }},
+		{"FeatureCells", "sqlite_autoindex_features_1 (model_version=? AND cell", func() error { _, err := l.FeatureCells(ctx, "v", iv); return err }},
 		{"Picks", "samples_picks (model_version=? AND at", func() error { _, err := l.Picks(ctx, "v", iv); return err }},
-		{"LabelTimes", "COVERING INDEX samples_tally (model_version=? AND at", func() error { _, err := l.LabelTimes(ctx, "v", iv); return err }},
-		{"PredictedClasses", "COVERING INDEX samples_classes (model_version=? AND at", func() error { _, err := l.PredictedClasses(ctx, "v", iv); return err }},
 		{"NextPrediction", "(model_version=? AND at", func() error { _, _, err := l.NextPrediction(ctx, "v", iv); return err }},
 		{"Answers", "answers_at", func() error { _, err := l.Answers(ctx, t0); return err }},
 		{"Events", "autoindex_events", func() error { _, err := l.Events(ctx, iv); return err }},
@@ -232,6 +237,13 @@ func TestEveryQueryGoesByIndex(t *testing.T) {
 	} {
 		spy.explain(q.name, q.index, q.run)
 	}
+}
+
+// last reads a stream to its end.
+func last[T any](all iter.Seq2[T, error]) (err error) {
+	for _, err = range all {
+	}
+	return err
 }
 
 func ignore(err, kind error) error {

@@ -27,6 +27,7 @@ type dialect struct {
 	goose      goose.Dialect
 	isolation  sql.IsolationLevel // of a transaction that reads one state
 	lock       string             // statement by which a write transaction waits its turn; empty: its begin does
+	tryLock    string             // the same without waiting: answers whether it may write
 	migrateAs  string             // statement by which a connection waits for its turn to migrate; empty: none is needed
 	migrateEnd string             // its undoing
 }
@@ -38,6 +39,7 @@ var (
 		// One writer at a time, whatever the number of processes, as in SQLite: a
 		// step that reads and then writes needs no other lock.
 		lock:       `SELECT pg_advisory_xact_lock(hashtextextended('driftgate write ' || current_schema(), 0))`,
+		tryLock:    `SELECT pg_try_advisory_xact_lock(hashtextextended('driftgate write ' || current_schema(), 0))`,
 		migrateAs:  `SELECT pg_advisory_lock(hashtextextended('driftgate migrate ' || current_schema(), 0))`,
 		migrateEnd: `SELECT pg_advisory_unlock(hashtextextended('driftgate migrate ' || current_schema(), 0))`,
 	}
