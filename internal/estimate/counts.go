@@ -71,7 +71,7 @@ func Note(counts []dg.StratumCount, minLabels int) string {
 	}
 	switch {
 	case m < max(1, minLabels):
-		return fmt.Sprintf("%d labels, no figure below %d", m, max(1, minLabels))
+		return fmt.Sprintf("%d labels, no measured figure below %d", m, max(1, minLabels))
 	case Uncounted(counts):
 		return "no count of predictions: the plain average over the labels is shown, which is biased when hard images are labelled more often"
 	case bare > 0:

@@ -130,14 +130,102 @@ func TestStratifiedCoverage(t *testing.T) {
 				cell := fmt.Sprintf("%s, accuracy %g, %d labels", name, a, m)
 				d := design(a, m)
 				coverage, _ := covered(t, cell, 20000, func(*rand.Rand) []truth { return d })
+				lowest, mean, cells = min(lowest, coverage), mean+coverage, cells+1
 				if coverage < .945 {
 					t.Errorf("%s: coverage %.4f, want at least .945", cell, coverage)
 				}
-				lowest, mean, cells = min(lowest, coverage), mean+coverage, cells+1
 			}
 		}
 	}
 	t.Logf("%d cells of 20,000 runs: lowest coverage %.4f, mean %.4f", cells, lowest, mean/float64(cells))
+}
+
+// TestCoverageWithLabelsMissing is the same promise when people leave out some
+// of the picks, whatever the answer would have been.
+func TestCoverageWithLabelsMissing(t *testing.T) {
+	accuracies, sizes, runs, floor := []float64{.9}, []int{20, 300}, 2000, .945-3*.0049
+	if long {
+		accuracies, sizes, runs, floor = []float64{.5, .7, .9, .95, .99}, []int{20, 100, 500, 2000}, 20000, .945
+	}
+	lowest, mean, cells := 1.0, 0.0, 0
+	for name, design := range designs {
+		for _, a := range accuracies {
+			for _, m := range sizes {
+				cell := fmt.Sprintf("%s, accuracy %g, %d picked, a third left out", name, a, m)
+				coverage, _ := covered(t, cell, runs, func(rng *rand.Rand) []truth {
+					d := design(a, m)
+					for i := range d {
+						d[i].m = binomial(rng, d[i].m, 2./3)
+					}
+					d[0].m = max(1, d[0].m)
+					return d
+				})
+				lowest, mean, cells = min(lowest, coverage), mean+coverage, cells+1
+				if coverage < floor {
+					t.Errorf("%s: coverage %.4f, want at least %.4f", cell, coverage, floor)
+				}
+			}
+		}
+	}
+	t.Logf("%d cells of %d runs: lowest coverage %.4f, mean %.4f", cells, runs, lowest, mean/float64(cells))
+}
+
+// TestCoverageWithDisagreement is the same promise for the share of people who
+// agree with the model, when several were asked about each image and differ.
+func TestCoverageWithDisagreement(t *testing.T) {
+	runs := 600
+	if long {
+		runs = 20000
+	}
+	for _, people := range []int{2, 3, 9} {
+		rng := source(fmt.Sprint("disagreement", people))
+		hit, width, whole := 0, 0.0, 0.0
+		for range runs {
+			var truth, total float64
+			var s, certain []Stratum
+			for _, h := range []struct {
+				n, m int
+				p, q float64 // right with chance p; each person sees it as it is with chance q
+			}{{2000, 60, .95, .95}, {200, 120, .6, .8}} {
+				c := Stratum{N: h.n, M: h.m}
+				k := 0
+				for i := range h.n {
+					right := rng.Float64() < h.p
+					agree := 0
+					for range people {
+						if (rng.Float64() < h.q) == right {
+							agree++
+						}
+					}
+					y := float64(agree) / float64(people)
+					truth += y
+					if i < h.m {
+						c.K += y
+						if right {
+							k++
+						}
+					}
+				}
+				total += float64(h.n)
+				s, certain = append(s, c), append(certain, Stratum{N: h.n, M: h.m, K: float64(k)})
+			}
+			e, err1 := Stratified(s)
+			one, err2 := Stratified(certain)
+			if err1 != nil || err2 != nil {
+				t.Fatal(err1, err2)
+			}
+			if x := truth / total; e.Lower <= x && x <= e.Upper {
+				hit++
+			}
+			width += (e.Upper - e.Lower) / float64(runs)
+			whole += (one.Upper - one.Lower) / float64(runs)
+		}
+		c := float64(hit) / float64(runs)
+		t.Logf("%d people an image: coverage %.4f of their agreement, width %.4f; of the truth, if it were known, %.4f", people, c, width, whole)
+		if c < .945-3*math.Sqrt(.945*.055/float64(runs)) {
+			t.Errorf("%d people an image: coverage %.4f", people, c)
+		}
+	}
 }
 
 // TestRivalBoundsFail says why the bounds are melded: on the same labels the Wald
@@ -221,7 +309,7 @@ func TestIntervalCoverage(t *testing.T) {
 		{intervals: 48, quota: 5, spread: 1}, {intervals: 48, quota: 5, spread: 10}, {intervals: 12, quota: 5, spread: 10, drift: .4},
 		{intervals: 48, quota: 1, spread: 10, drift: .3}, {intervals: 24, quota: 5, spread: 10, tide: .3},
 	}
-	accuracies, runs, floor := []float64{.7, .93, .99}, 1500, .945-3*.0057 // three standard errors of 1,500 runs
+	accuracies, runs, floor := []float64{.7, .93, .99}, 800, .945-3*.0081 // three standard errors of 800 runs
 	if long {
 		designs = append(designs, intervalDesign{intervals: 4, quota: 5, spread: 10, drift: .3}, intervalDesign{intervals: 168, quota: 2, spread: 20, drift: .5},
 			intervalDesign{intervals: 336, quota: 5, spread: 1}, intervalDesign{intervals: 12, quota: 2, spread: 30, tide: .4})

@@ -3,6 +3,7 @@ package estimate
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	dg "driftgate"
 )
@@ -142,7 +143,7 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 	if all <= 0 {
 		return dg.Estimate{}, fmt.Errorf("estimate: ppi: none of %g predictions has a confidence: %w", total, dg.ErrTooFewSamples)
 	}
-	reasons := map[dg.Stratum]*ppiReason{}
+	var reasons []*ppiReason // in the order of their appearance, so that sums come out the same each time
 	var point, variance, design float64
 	for _, h := range strata {
 		if h.m == 0 {
@@ -157,10 +158,12 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 		}
 		variance += open * spread.residual(lambda)
 		design += open
-		if reasons[h.group] == nil {
-			reasons[h.group] = &ppiReason{lambda: lambda}
+		i := slices.IndexFunc(reasons, func(r *ppiReason) bool { return r.name == h.group })
+		if i < 0 {
+			i = len(reasons)
+			reasons = append(reasons, &ppiReason{name: h.group, lambda: lambda})
 		}
-		reasons[h.group].add(h, open, w)
+		reasons[i].add(h, open, w)
 	}
 	lower, upper := e.Lower, e.Upper
 	e.Estimator, e.Accuracy, e.StandardError = NamePPI, clamp(point), math.Sqrt(variance)
@@ -198,6 +201,7 @@ func proxies(counts []dg.StratumCount) (strata []proxied, groups map[dg.Stratum]
 // ppiReason is what decides whether the strata of one reason carry [PPI]'s own
 // bounds.
 type ppiReason struct {
+	name        dg.Stratum
 	lambda      float64
 	u, up, uu   float64 // as in [meldCells]: shares of predictions without a label
 	uncertainty float64 // sum W^2 (1-m/N)/m
@@ -214,7 +218,7 @@ func (r *ppiReason) add(h proxied, open, w float64) {
 // enough reports whether the Wald bounds of [PPI] may be trusted. A reason with
 // too few labels, wrong or right ones is borne when it hardly counts: with the
 // largest variance that it can have (extra), below a tenth of the whole.
-func enough(reasons map[dg.Stratum]*ppiReason, variance float64) (extra float64, ok bool) {
+func enough(reasons []*ppiReason, variance float64) (extra float64, ok bool) {
 	for _, r := range reasons {
 		if r.u <= 0 {
 			continue

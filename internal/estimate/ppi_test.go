@@ -52,19 +52,16 @@ func ppiCells() (cells []ppiCell) {
 			{.9, 3, 0, 0, .8, 100, 1}, {.9, 3, 0, .3, .8, 600, 48}, {.7, 3, .1, 0, .8, 300, 1}, {.9, 3, 0, 0, 0, 500, 1},
 		}
 	}
-	for _, accuracy := range []float64{.5, .7, .8, .9, .95, .98} {
+	for _, accuracy := range []float64{.5, .7, .9, .97} {
 		for _, sharp := range []float64{.6, 3} {
-			for _, m := range []int{50, 100, 200, 500, 1000, 2000, 5000} {
+			for _, m := range []int{50, 200, 500, 1000, 3000} {
 				cells = append(cells,
 					ppiCell{accuracy, sharp, 0, 0, .8, m, 1},   // everything hard is labelled
-					ppiCell{accuracy, sharp, 0, .3, .8, m, 1},  // a third of it not yet
-					ppiCell{accuracy, sharp, .1, .3, .8, m, 1}, // the model believes ten points too much
+					ppiCell{accuracy, sharp, .1, .3, .8, m, 1}, // a third of it not yet, and the model believes ten points too much
 					ppiCell{accuracy, sharp, 0, 0, 0, m, 1},    // random picks only, and what is flagged
 				)
-				if m >= 100 && m <= 2000 {
-					cells = append(cells, ppiCell{accuracy, sharp, 0, .3, .8, m, m / 5}, ppiCell{accuracy, sharp, 0, 0, .8, m, m}) // five, and one, an interval
-				}
 			}
+			cells = append(cells, ppiCell{accuracy, sharp, 0, .3, .8, 48 * 15, 48}, ppiCell{accuracy, sharp, 0, 0, 0, 48 * 5, 48}, ppiCell{accuracy, sharp, 0, 0, 0, 96, 96})
 		}
 	}
 	return cells

@@ -78,11 +78,14 @@ type traffic struct {
 }
 
 func (mo model) strata(t traffic) []believed {
-	const levels = 24
+	levels := 24
+	if t.intervals > 1 {
+		levels = 8 // as drawing takes its time
+	}
 	beta := distuv.Beta{Alpha: mo.accuracy * mo.sharp, Beta: (1 - mo.accuracy) * mo.sharp}
 	random, low := believed{reason: dg.Random}, believed{reason: dg.LowConfidence}
 	for i := range levels {
-		f := float64(int(1000*max(.1, beta.Quantile((float64(i)+.5)/levels))+.5)) / 1000
+		f := float64(int(1000*max(.1, beta.Quantile((float64(i)+.5)/float64(levels)))+.5)) / 1000
 		right := f
 		if mo.truth != nil {
 			right = mo.truth(f)

@@ -187,6 +187,35 @@ func TestStratifiedAtItsEnds(t *testing.T) {
 	})
 }
 
+// TestEstimatesAgree: the four figures of one window, in their order, from sums
+// in which people disagree.
+func TestEstimatesAgree(t *testing.T) {
+	counts, _, _ := window(source("agree"), ppiCell{.9, 3, 0, 0, .8, 2000, 1}.strata())
+	counts[0].Dissent, counts[0].LabelYY = -4000, counts[0].LabelYY-4_200_000 // some of the right ones not by all
+	got := Estimates(counts, 30, LambdasOf(counts), Rectifier{Mean: -.01, SE: .01, Labels: 200})
+	if len(got) != len(Names) {
+		t.Fatalf("%d figures, want %v", len(got), Names)
+	}
+	var k float64
+	labels := 0
+	for i, name := range Names {
+		if got[i].Estimator != name {
+			t.Errorf("figure %d is %s, want %s", i, got[i].Estimator, name)
+		}
+	}
+	for _, c := range counts {
+		k += c.Agreement()
+		labels += c.Labels
+	}
+	near(t, "labelled", got[2].Accuracy, k/float64(labels), 1e-12)
+	if got[1].BoundsOf != "" || got[1].Upper-got[1].Lower >= got[0].Upper-got[0].Lower || got[3].Labels != 0 || got[0].Labels != labels {
+		t.Errorf("%+v", got)
+	}
+	if few := Estimates(counts, labels+1, nil, Rectifier{}); len(few) != 1 || few[0].Estimator != NameExpected {
+		t.Errorf("with too few labels %+v, want expected alone", few)
+	}
+}
+
 func TestEstimatesOfCounts(t *testing.T) {
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	worked := []dg.StratumCount{
