@@ -80,7 +80,7 @@ type AlarmStatus struct {
 	ReferenceError  float64 `json:"reference_error,omitempty"` // upper 97.5% bound of the champion's weighted error, 0 to 1; 0 until Watching
 	P0              float64 `json:"p0,omitempty"`              // error rate that is still fine: ReferenceError + tolerance; 0 until Watching
 
-	WatchingSince time.Time `json:"watching_since,omitzero"` // end of the slot that completed the reference; zero until Watching, and for references made before driftgate kept it
+	WatchingSince time.Time `json:"watching_since,omitzero"` // end of the slot that completed the reference, or of the last one before driftgate kept EValue and Sequence; zero until Watching
 	EValue        float64   `json:"evalue"`                  // plain evidence against "the error is P0 at most" since WatchingSince: 1 none, 20 as much as a 5% test asks; never resets
 	Sequence      Sequence  `json:"sequence"`                // where the accuracy lies since WatchingSince
 
@@ -143,18 +143,12 @@ func (m *Metrics) Advance(ctx context.Context) ([]AlarmEvent, error) {
 // resume reads the alarm's memory, gives a new champion a new one, and hands
 // out the last event when this process has not done so yet.
 func (m *Metrics) resume(ctx context.Context, c serving) (ledger.Alarm, memory, []AlarmEvent, error) {
-	var mem memory
-	row, err := m.ledger.Alarm(ctx, m.o.Model)
-	if err != nil && !errors.Is(err, dg.ErrNotFound) {
+	row, mem, err := m.memory(ctx)
+	if err != nil {
 		return row, mem, nil, err
 	}
-	if err == nil {
-		if err := json.Unmarshal(row.Memory, &mem); err != nil {
-			return row, mem, nil, fmt.Errorf("memory of %s: %w", row.ModelVersion, err)
-		}
-	}
 	var events []AlarmEvent
-	if err != nil || row.ModelVersion != c.Version.Short() || !row.Started.Equal(c.PromotedAt) {
+	if !c.watchedBy(row) {
 		if row, mem, err = m.restart(ctx, c, row, mem); err != nil {
 			return row, mem, nil, err
 		}
@@ -165,6 +159,37 @@ func (m *Metrics) resume(ctx context.Context, c serving) (ledger.Alarm, memory, 
 	}
 	m.announced = true
 	return row, mem, events, nil
+}
+
+// memory reads where the alarm stands; zero before it first started.
+func (m *Metrics) memory(ctx context.Context) (ledger.Alarm, memory, error) {
+	var mem memory
+	row, err := m.ledger.Alarm(ctx, m.o.Model)
+	if errors.Is(err, dg.ErrNotFound) {
+		return ledger.Alarm{}, mem, nil
+	}
+	if err != nil {
+		return row, mem, err
+	}
+	if err := json.Unmarshal(row.Memory, &mem); err != nil {
+		return row, mem, fmt.Errorf("alarm memory of %s: %w", row.ModelVersion, err)
+	}
+	return row, mem, nil
+}
+
+// watchedBy reports whether that alarm is this champion's.
+func (c serving) watchedBy(row ledger.Alarm) bool {
+	return row.ModelVersion == c.Version.Short() && row.Started.Equal(c.PromotedAt)
+}
+
+// reference is how a version's answers lay above its confidence at its best; it
+// has no labels while that is not known.
+func (m *Metrics) reference(ctx context.Context, version string) (estimate.Rectifier, error) {
+	row, mem, err := m.memory(ctx)
+	if err != nil || version == "" || row.ModelVersion != version {
+		return estimate.Rectifier{}, err
+	}
+	return mem.Rectifier, nil
 }
 
 // restart gives the alarm a new memory; an alarm that was firing for the
@@ -244,7 +269,7 @@ func (m *Metrics) close(ctx context.Context, row *ledger.Alarm, mem *memory, slo
 
 // inputs reads what a slot's decision is made of.
 func (m *Metrics) inputs(ctx context.Context, version string, slot dg.Interval, now time.Time) (slotInputs, error) {
-	in := slotInputs{ModelVersion: version, Slot: slot, ClosedAt: now, Options: m.o.Alarm}
+	in := slotInputs{Rules: slotRules, ModelVersion: version, Slot: slot, ClosedAt: now, Options: m.o.Alarm}
 	counts, err := m.ledger.Counts(ctx, version, slot)
 	if err != nil {
 		return in, err
@@ -270,7 +295,7 @@ func (m *Metrics) inputs(ctx context.Context, version string, slot dg.Interval, 
 	}
 	for _, n := range counts {
 		s := at(n.Stratum, n.Interval)
-		s.Predictions, s.Labels, s.Correct = n.Predictions, n.Labels, n.Correct
+		s.Predictions, s.Labels, s.Correct, s.Sums = n.Predictions, n.Labels, n.Correct, sumsOf(n.Moments)
 	}
 	for _, p := range picks {
 		s := at(p.Stratum, p.Interval)
@@ -279,28 +304,23 @@ func (m *Metrics) inputs(ctx context.Context, version string, slot dg.Interval, 
 	return in, nil
 }
 
-// status reads where the alarm stands.
-func (m *Metrics) status(ctx context.Context, c serving) (AlarmStatus, error) {
+// status says where the alarm stands.
+func (m *Metrics) status(c serving, row ledger.Alarm, mem memory) AlarmStatus {
 	s := AlarmStatus{State: estimate.Quiet, ThresholdYears: m.o.Alarm.ThresholdYears, ReferenceNeeded: m.o.Alarm.ReferenceLabels, Started: c.PromotedAt}
-	var mem memory
-	row, err := m.ledger.Alarm(ctx, m.o.Model)
-	switch {
-	case errors.Is(err, dg.ErrNotFound):
-	case err != nil:
-		return s, fmt.Errorf("metrics: alarm: %w", err)
-	case row.ModelVersion == c.Version.Short() && row.Started.Equal(c.PromotedAt):
-		if err := json.Unmarshal(row.Memory, &mem); err != nil {
-			return s, fmt.Errorf("metrics: alarm: %w", err)
-		}
+	if c.watchedBy(row) {
 		s.ClosedUntil = row.ClosedUntil
+	} else {
+		mem = memory{}
 	}
 	if mem.Alarm.State != "" {
 		s.State, s.Since, s.Onset, s.FiredEvidence = mem.Alarm.State, mem.Alarm.Since, mem.Alarm.Onset, mem.Alarm.Evidence
 	}
 	s.Evidence, s.Slots = mem.Detector.Evidence(), mem.Slots
 	s.Watching, s.ReferenceLabels, s.ReferenceError, s.P0 = mem.P0 > 0, mem.ReferenceLabels, mem.ReferenceError, mem.P0
+	s.WatchingSince, s.EValue, s.Sequence.Blocks = mem.WatchingSince, mem.Evidence.E(), mem.Evidence.Blocks
+	s.Sequence.Lower, s.Sequence.Upper = mem.Evidence.Sequence()
 	s.Text = s.sentence(c.Version != "")
-	return s, nil
+	return s
 }
 
 func (s AlarmStatus) sentence(champion bool) string {

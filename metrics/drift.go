@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -74,9 +73,4 @@ type DriftStatus struct {
 	ReferencePredictions int  `json:"reference_predictions"` // collected for the reference ...
 	ReferenceNeeded      int  `json:"reference_needed"`      // ... of so many
 	Complete             bool `json:"complete"`              // the reference is, and windows are compared with it
-}
-
-func (m *Metrics) inputDrift(ctx context.Context, c serving, at time.Time) (DriftStatus, error) {
-	d := DriftStatus{Tests: map[string]estimate.Drift{}, Window: WindowName(m.o.Drift.Window), ReferenceNeeded: m.o.Drift.ReferencePredictions}
-	return d, ctx.Err()
 }

@@ -118,8 +118,10 @@ type Metrics struct {
 	mu       sync.Mutex // guards champion
 	champion serving
 
-	refresh sync.Mutex // one Refresh at a time, so that no older snapshot comes last
-	latest  atomic.Pointer[Snapshot]
+	refresh  sync.Mutex // one Refresh at a time, so that no older snapshot comes last; guards drift and recorded
+	latest   atomic.Pointer[Snapshot]
+	drift    *driftMemory
+	recorded map[time.Duration]time.Time // per window: the slot that was kept last
 
 	advance   sync.Mutex // one Advance at a time
 	announced bool       // the last event was handed out by this process
@@ -187,7 +189,8 @@ func (s Snapshot) Window(w time.Duration) (dg.Accuracy, bool) {
 func (m *Metrics) Snapshot() Snapshot { return *m.latest.Load() }
 
 // Refresh computes a new snapshot from the ledger. When it fails, the last
-// snapshot stays.
+// snapshot stays. Each RecordEvery the windows are kept as published, for
+// [Metrics.Replay]; an error of that alone comes with the new snapshot.
 func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
 	if m.invalid != nil {
 		return Snapshot{}, m.invalid
@@ -196,15 +199,24 @@ func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
 	defer m.refresh.Unlock()
 	c := m.serving()
 	s := Snapshot{At: m.o.Now().UTC(), Model: m.o.Model, ModelVersion: c.Version.Short(), Champion: c.Champion}
-	var err error
-	if s.Windows, err = m.windows(ctx, s.ModelVersion, s.At, m.o.Windows...); err != nil {
-		return Snapshot{}, err
+	row, mem, err := m.memory(ctx)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
 	}
-	if s.Alarm, err = m.status(ctx, c); err != nil {
-		return Snapshot{}, err
+	s.Alarm = m.status(c, row, mem)
+	var reference estimate.Rectifier
+	if c.watchedBy(row) {
+		reference = mem.Rectifier
+	}
+	in, err := m.read(ctx, s.ModelVersion, reference, ceil(s.At, m.o.Stride), m.o.Windows...)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
+	}
+	for _, w := range in {
+		s.Windows = append(s.Windows, w.figures())
 	}
 	if s.Drift, err = m.inputDrift(ctx, c, s.At); err != nil {
-		return Snapshot{}, err
+		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
 	}
 	if s.Outcomes, err = m.ledger.OutcomeTotals(ctx); err != nil {
 		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
@@ -214,5 +226,8 @@ func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
 	}
 	s.NewestLabelAt = s.Delays.Newest
 	m.latest.Store(&s)
+	if err := m.record(ctx, s, in); err != nil {
+		return s, fmt.Errorf("metrics: refresh: %w", err)
+	}
 	return s, nil
 }

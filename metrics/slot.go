@@ -1,20 +1,27 @@
 package metrics
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	dg "driftgate"
 	"driftgate/internal/estimate"
-	"driftgate/internal/ledger"
 )
+
+// slotRules is the version of [memory.next] that new slots are closed by. Slots
+// keep theirs, so that old ones replay to the same digits.
+//
+//	0  detector and alarm
+//	1  moments with the counts, losses of several people, the rectifier of the
+//	   reference, plain evidence and confidence sequence
+const slotRules = 1
 
 // slotInputs is everything that the decision on one slot depends on beside the
 // memory before it: stored with the slot, so that anyone can recompute it.
 type slotInputs struct {
+	Rules        int           `json:"rules,omitempty"`
 	ModelVersion string        `json:"model_version"`
 	Slot         dg.Interval   `json:"slot"`
 	ClosedAt     time.Time     `json:"closed_at"`
@@ -28,7 +35,20 @@ type slotStratum struct {
 	Predictions int        `json:"predictions"`
 	Labels      int        `json:"labels"`
 	Correct     int        `json:"correct"`
+	Sums        sums       `json:"sums,omitzero"`
 	Picks       []slotPick `json:"picks,omitempty"`
+}
+
+// sums are the moments of a stratum, as they are stored: in the order of
+// [driftgate.Moments].
+type sums [8]int64
+
+func sumsOf(m dg.Moments) sums {
+	return sums{int64(m.Unscored), m.F, m.FF, m.LabelF, m.LabelFF, m.LabelYF, m.LabelYY, m.Dissent}
+}
+
+func (s sums) moments() dg.Moments {
+	return dg.Moments{Unscored: int(s[0]), F: s[1], FF: s[2], LabelF: s[3], LabelFF: s[4], LabelYF: s[5], LabelYY: s[6], Dissent: s[7]}
 }
 
 type slotPick struct {
@@ -58,14 +78,26 @@ type slotOutcome struct {
 type memory struct {
 	Slots int `json:"slots"` // closed so far
 
-	Counts          []dg.StratumCount `json:"counts,omitempty"` // collected for the reference, until it is complete
-	ReferenceLabels int               `json:"reference_labels"`
-	ReferenceError  float64           `json:"reference_error,omitempty"` // upper 97.5% bound of the champion's weighted error
-	P0              float64           `json:"p0,omitempty"`              // 0 until the reference is complete
+	Counts          []refCount `json:"counts,omitempty"` // collected for the reference, until it is complete
+	ReferenceLabels int        `json:"reference_labels"`
+	ReferenceError  float64    `json:"reference_error,omitempty"` // upper 97.5% bound of the champion's weighted error
+	P0              float64    `json:"p0,omitempty"`              // 0 until the reference is complete
+
+	Rules         int                `json:"rules,omitempty"`    // of the slot before
+	Blind         bool               `json:"blind,omitempty"`    // some slot of the reference came without moments
+	Rectifier     estimate.Rectifier `json:"rectifier,omitzero"` // of the reference, once it is complete
+	WatchingSince time.Time          `json:"watching_since,omitzero"`
+	Evidence      estimate.Evidence  `json:"evidence,omitzero"` // since WatchingSince, never reset
 
 	Detector estimate.State `json:"detector"`
 	Alarm    estimate.Alarm `json:"alarm"`
 	Last     *AlarmEvent    `json:"last,omitempty"` // the newest event
+}
+
+// refCount is a stratum of the reference.
+type refCount struct {
+	dg.StratumCount
+	Sums sums `json:"sums,omitzero"`
 }
 
 // next is the memory after one slot. It is pure: neither clock nor ledger, and
@@ -75,19 +107,13 @@ type memory struct {
 // labels, p0 becomes the upper 97.5% bound of their weighted error plus the
 // tolerance. They feed nothing; later slots feed the detector.
 func (mem memory) next(in slotInputs) (memory, slotOutcome, error) {
+	if in.Rules < 0 || in.Rules > slotRules {
+		return mem, slotOutcome{}, fmt.Errorf("slot %s: rules %d: this driftgate knows up to %d: %w", in.Slot, in.Rules, slotRules, dg.ErrInvalid)
+	}
+	mem = mem.under(in.Rules)
 	mem.Slots++
 	if mem.P0 == 0 {
-		out := slotOutcome{}
-		mem.Counts = addCounts(mem.Counts, in.Strata)
-		mem.ReferenceLabels = 0
-		for _, c := range mem.Counts {
-			mem.ReferenceLabels += c.Labels
-		}
-		upper, ok := estimate.Reference(mem.Counts)
-		if p0 := upper + in.Options.Tolerance; ok && mem.ReferenceLabels >= in.Options.ReferenceLabels && p0 > 0 && p0 < 1 {
-			mem.ReferenceError, mem.P0, mem.Counts, out.Referenced = upper, p0, nil, true
-		}
-		return mem, out, nil
+		return mem.refer(in)
 	}
 	d := estimate.Detector{P0: mem.P0, ThresholdYears: in.Options.ThresholdYears}
 	state, result, err := d.Step(mem.Detector, in.slot())
@@ -100,6 +126,12 @@ func (mem memory) next(in slotInputs) (memory, slotOutcome, error) {
 	mem.Alarm, mem.Detector = alarm, state
 	if reset {
 		mem.Detector = estimate.State{}
+	}
+	if in.Rules >= 1 {
+		if mem.WatchingSince.IsZero() { // the reference is older than the rules
+			mem.WatchingSince = in.Slot.Start
+		}
+		mem.Evidence = mem.Evidence.Add(result.Errors, mem.P0)
 	}
 	out := slotOutcome{Result: &result, Entered: entered}
 	for _, s := range entered {
@@ -114,6 +146,43 @@ func (mem memory) next(in slotInputs) (memory, slotOutcome, error) {
 		}
 		out.Events = append(out.Events, e)
 		mem.Last = &e
+	}
+	return mem, out, nil
+}
+
+// under is the memory as the given rules know it.
+func (mem memory) under(rules int) memory {
+	if rules == 0 {
+		return memory{Slots: mem.Slots, Counts: slices.Clone(mem.Counts), ReferenceLabels: mem.ReferenceLabels, ReferenceError: mem.ReferenceError,
+			P0: mem.P0, Detector: mem.Detector, Alarm: mem.Alarm, Last: mem.Last}
+	}
+	mem.Blind = mem.Blind || mem.Rules == 0 && len(mem.Counts) > 0
+	mem.Rules = rules
+	return mem
+}
+
+// refer adds one slot to the reference.
+func (mem memory) refer(in slotInputs) (memory, slotOutcome, error) {
+	var out slotOutcome
+	mem.Counts = addCounts(mem.Counts, in.Strata)
+	mem.ReferenceLabels = 0
+	counts := make([]dg.StratumCount, len(mem.Counts))
+	for i, c := range mem.Counts {
+		counts[i] = c.StratumCount
+		counts[i].Moments = c.Sums.moments()
+		mem.ReferenceLabels += c.Labels
+	}
+	upper, ok := estimate.Reference(counts)
+	p0 := upper + in.Options.Tolerance
+	if !ok || mem.ReferenceLabels < in.Options.ReferenceLabels || p0 <= 0 || p0 >= 1 {
+		return mem, out, nil
+	}
+	mem.ReferenceError, mem.P0, mem.Counts, out.Referenced = upper, p0, nil, true
+	if in.Rules >= 1 {
+		mem.WatchingSince = in.Slot.End
+		if r, ok := estimate.RectifierOf(counts); ok && !mem.Blind {
+			mem.Rectifier = r
+		}
 	}
 	return mem, out, nil
 }
@@ -133,19 +202,21 @@ func (in slotInputs) slot() estimate.Slot {
 
 // addCounts adds a slot's strata to counts: a curate interval may reach over
 // two slots.
-func addCounts(counts []dg.StratumCount, strata []slotStratum) []dg.StratumCount {
-	out := append([]dg.StratumCount(nil), counts...)
-next:
+func addCounts(counts []refCount, strata []slotStratum) []refCount {
+	out := slices.Clone(counts)
 	for _, s := range strata {
-		for i := range out {
-			if c := &out[i]; c.Stratum == s.Stratum && c.Interval.Equal(s.Interval) {
-				c.Predictions += s.Predictions
-				c.Labels += s.Labels
-				c.Correct += s.Correct
-				continue next
-			}
+		i := slices.IndexFunc(out, func(c refCount) bool { return c.Stratum == s.Stratum && c.Interval.Equal(s.Interval) })
+		if i < 0 {
+			i = len(out)
+			out = append(out, refCount{StratumCount: dg.StratumCount{Stratum: s.Stratum, Interval: s.Interval}})
 		}
-		out = append(out, dg.StratumCount{Stratum: s.Stratum, Interval: s.Interval, Predictions: s.Predictions, Labels: s.Labels, Correct: s.Correct})
+		c := &out[i]
+		c.Predictions += s.Predictions
+		c.Labels += s.Labels
+		c.Correct += s.Correct
+		for j := range c.Sums {
+			c.Sums[j] += s.Sums[j]
+		}
 	}
 	return out
 }
@@ -173,68 +244,4 @@ func marshalSlot(in slotInputs, out slotOutcome, mem memory) (inputs, outcome, s
 	}
 	state, err = json.Marshal(mem)
 	return
-}
-
-// Replay recomputes every stored slot of the model from its inputs, under every
-// champion, and returns how many there are. The error is
-// [driftgate.ErrConflict] and names the first slot whose stored result differs.
-func (m *Metrics) Replay(ctx context.Context, iv dg.Interval) (ReplayReport, error) {
-	var r ReplayReport
-	if m.invalid != nil {
-		return r, m.invalid
-	}
-	stored, err := m.ledger.AlarmSlots(ctx, m.o.Model, 0)
-	if err != nil {
-		return r, fmt.Errorf("metrics: replay: %w", err)
-	}
-	var mem memory
-	for i, s := range stored {
-		if i == 0 || s.ModelVersion != stored[i-1].ModelVersion || !s.Started.Equal(stored[i-1].Started) {
-			if mem, err = firstMemory(s); err != nil {
-				return r, fmt.Errorf("metrics: replay: %w", err)
-			}
-		}
-		if mem, err = recompute(mem, s); err != nil {
-			return r, fmt.Errorf("metrics: replay: %w", err)
-		}
-		r.Slots++
-	}
-	return r, nil
-}
-
-// firstMemory is what a champion's first slot started from: nothing but the
-// last event of the champion before.
-func firstMemory(s ledger.AlarmSlot) (memory, error) {
-	var after memory
-	var out slotOutcome
-	if err := json.Unmarshal(s.Memory, &after); err != nil {
-		return after, fmt.Errorf("slot %s: %w", s.Slot, err)
-	}
-	if err := json.Unmarshal(s.Outcome, &out); err != nil {
-		return after, fmt.Errorf("slot %s: %w", s.Slot, err)
-	}
-	if len(out.Events) > 0 {
-		return memory{}, nil
-	}
-	return memory{Last: after.Last}, nil
-}
-
-// recompute checks one stored slot and returns the memory after it.
-func recompute(mem memory, s ledger.AlarmSlot) (memory, error) {
-	var in slotInputs
-	if err := json.Unmarshal(s.Inputs, &in); err != nil {
-		return mem, fmt.Errorf("slot %s: %w", s.Slot, err)
-	}
-	next, out, err := mem.next(in)
-	if err != nil {
-		return mem, err
-	}
-	_, outcome, state, err := marshalSlot(in, out, next)
-	if err != nil {
-		return mem, err
-	}
-	if !bytes.Equal(outcome, s.Outcome) || !bytes.Equal(state, s.Memory) {
-		return mem, fmt.Errorf("slot %s of %s: recomputed %s %s, stored %s %s: %w", s.Slot, s.ModelVersion, outcome, state, s.Outcome, s.Memory, dg.ErrConflict)
-	}
-	return next, nil
 }
