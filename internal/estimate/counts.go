@@ -30,7 +30,8 @@ var Names = []string{NameStratified, NamePPI, NameLabelled, NameExpected}
 // weigh by: then `labelled` is the only figure, and [Note] says so. Impossible
 // counts give nil.
 func Estimates(counts []dg.StratumCount, minLabels int, l Lambdas, calibration Rectifier) []dg.Estimate {
-	if _, _, _, err := checkStrata(FromCounts(counts)); err != nil {
+	strata := FromCounts(counts)
+	if _, _, _, err := checkStrata(strata); err != nil {
 		return nil
 	}
 	var k float64
@@ -41,19 +42,26 @@ func Estimates(counts []dg.StratumCount, minLabels int, l Lambdas, calibration R
 	}
 	measured, counted := m >= max(1, minLabels), !Uncounted(counts)
 	var out []dg.Estimate
-	add := func(wanted bool, e dg.Estimate, err error) {
-		if wanted && err == nil {
-			out = append(out, e)
+	if measured && counted {
+		stratified, err := Stratified(strata)
+		if err != nil {
+			return nil
+		}
+		out = append(out, stratified)
+		if ppi, err := sharpen(stratified, counts, l); err == nil {
+			out = append(out, ppi)
 		}
 	}
-	stratified, err := Stratified(FromCounts(counts))
-	add(measured && counted, stratified, err)
-	ppi, err := PPI(counts, l)
-	add(measured && counted, ppi, err)
-	labelled, err := Labelled(k, m)
-	add(measured, labelled, err)
-	expected, err := ExpectedOf(counts, calibration)
-	add(counted, expected, err)
+	if measured {
+		if labelled, err := Labelled(k, m); err == nil {
+			out = append(out, labelled)
+		}
+	}
+	if counted {
+		if expected, err := ExpectedOf(counts, calibration); err == nil {
+			out = append(out, expected)
+		}
+	}
 	return out
 }
 

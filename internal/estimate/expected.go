@@ -37,7 +37,8 @@ func Expected(confidence []float64) (accuracy, deviation float64, err error) {
 // where the accuracy lies if the confidence errs now as it did then. Without
 // that they are the deviation's alone, which tends to 0 with the predictions
 // whatever the confidence is worth. The error is [dg.ErrTooFewSamples] when no
-// prediction has a confidence and [dg.ErrInvalid] for impossible sums.
+// prediction has a confidence and [dg.ErrInvalid] for impossible sums or a
+// calibration that is no number.
 func ExpectedOf(counts []dg.StratumCount, calibration Rectifier) (dg.Estimate, error) {
 	var scored, f, ff float64
 	for _, c := range counts {
@@ -48,6 +49,9 @@ func ExpectedOf(counts []dg.StratumCount, calibration Rectifier) (dg.Estimate, e
 		scored += n
 		f += float64(c.F) / 1e3
 		ff += float64(c.FF) / 1e6
+	}
+	if c := calibration; c.Labels > 0 && !(c.SE >= 0 && c.SE <= 1 && math.Abs(c.Mean) <= 1) {
+		return dg.Estimate{}, fmt.Errorf("estimate: expected: calibration %+v: want a mean within -1 and 1, a standard error of 0 to 1: %w", c, dg.ErrInvalid)
 	}
 	if scored == 0 || f == 0 {
 		return dg.Estimate{}, fmt.Errorf("estimate: expected: no prediction has a confidence: %w", dg.ErrTooFewSamples)

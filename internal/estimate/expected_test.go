@@ -100,6 +100,11 @@ func TestExpectedOfCounts(t *testing.T) {
 		near(t, "lower", got.Lower, .9-.03-z*se, 1e-12)
 		near(t, "upper", got.Upper, .9+z*se, 1e-12)
 	})
+	for _, r := range []Rectifier{{SE: math.NaN(), Labels: 1}, {SE: math.Inf(1), Labels: 1}, {Mean: math.NaN(), Labels: 1}} {
+		if got, err := ExpectedOf([]dg.StratumCount{worked}, r); !errors.Is(err, dg.ErrInvalid) {
+			t.Errorf("calibration %+v: %+v, %v, want ErrInvalid", r, got, err)
+		}
+	}
 	for name, tt := range map[string]struct {
 		c    dg.StratumCount
 		want error

@@ -24,6 +24,7 @@ func FuzzEstimates(f *testing.F) {
 		}
 		l := LambdasOf(counts)
 		l[dg.Flagged] = rng.Float64()*4 - 2
+		l[dg.Corrected] = []float64{math.NaN(), math.Inf(1), math.Inf(-1), .5}[rng.IntN(4)]
 		r, ok := RectifierOf(counts)
 		for _, e := range Estimates(counts, 1, l, r) {
 			if !(0 <= e.Lower && e.Lower <= e.Accuracy && e.Accuracy <= e.Upper && e.Upper <= 1) || !(e.StandardError >= 0) || e.EffectiveLabels < 0 {

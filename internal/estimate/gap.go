@@ -57,7 +57,7 @@ func RectifierOf(counts []dg.StratumCount) (r Rectifier, ok bool) {
 		}
 		variance += w * w * max(seen, (spread.f-spread.ff)/spread.m) / h.m
 	}
-	r.SE = math.Sqrt(variance)
+	r.SE = min(1, math.Sqrt(variance)) // of what lies within -1 and 1
 	return r, true
 }
 

@@ -13,6 +13,14 @@ import (
 // those they are used on, or the standard error would be too small.
 type Lambdas map[dg.Stratum]float64
 
+// of is the lambda of a reason, within [0, 1]; what is no number counts as 0.
+func (l Lambdas) of(reason dg.Stratum) float64 {
+	if x := l[reason]; x > 0 {
+		return min(1, x)
+	}
+	return 0
+}
+
 // The least that lies behind `ppi`'s own bounds, counted in labels of a simple
 // random sample of the predictions that are not labelled. TestPPIBoundsCover
 // justifies them.
@@ -128,6 +136,11 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 	if err != nil {
 		return dg.Estimate{}, fmt.Errorf("estimate: ppi: %w", err)
 	}
+	return sharpen(e, counts, l)
+}
+
+// sharpen is [PPI] where [Stratified] is known already.
+func sharpen(e dg.Estimate, counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 	strata, groups, err := proxies(counts)
 	if err != nil {
 		return dg.Estimate{}, fmt.Errorf("estimate: ppi: %w", err)
@@ -149,7 +162,7 @@ func PPI(counts []dg.StratumCount, l Lambdas) (dg.Estimate, error) {
 		if h.m == 0 {
 			continue
 		}
-		w, lambda := h.n/seen, clamp(l[h.group])
+		w, lambda := h.n/seen, l.of(h.group)
 		point += w * (h.y/h.m + lambda*(h.all/h.n-h.f/h.m))
 		open := w * w * (1 - h.m/h.n) / h.m
 		spread := h
