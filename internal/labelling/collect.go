@@ -155,7 +155,8 @@ func (s *Service) due(ctx context.Context, after ledger.Poll, report *CollectRep
 type move struct {
 	answer outcome
 	record ledger.Record
-	to     string // key under the human class
+	to     string   // key under the human class
+	former []string // keys under labels that were taken back: copies may lie in noisy
 
 	copied bool // clean and noisy have it
 	gone   bool // the image is nowhere
@@ -175,6 +176,10 @@ func (s *Service) moves(ctx context.Context, labels []outcome, report *CollectRe
 	if err != nil {
 		return nil, err
 	}
+	former, err := s.ledger.FormerLabels(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
 	var out []*move
 	for _, a := range labels {
 		r, ok := records[a.ID]
@@ -191,7 +196,13 @@ func (s *Service) moves(ctx context.Context, labels []outcome, report *CollectRe
 			report.Unknown = append(report.Unknown, UnknownLabel{a.ID, a.Label})
 			s.o.Logger.Warn("an answer is no class of the model; the task is left waiting", "id", a.ID, "label", a.Label)
 		default:
-			out = append(out, &move{answer: a, record: r, to: dg.SampleKey(class, a.ID)})
+			m := &move{answer: a, record: r, to: dg.SampleKey(class, a.ID)}
+			for _, label := range former[a.ID] {
+				if n := classes.Index(label); n >= 0 && n != class {
+					m.former = append(m.former, dg.SampleKey(n, a.ID))
+				}
+			}
+			out = append(out, m)
 		}
 	}
 	return out, nil
@@ -226,6 +237,7 @@ func (s *Service) moveSome(ctx context.Context, batch []*move, report *CollectRe
 			if m.record.Key != m.to {
 				stale = append(stale, m.record.Key)
 			}
+			stale = append(stale, m.former...)
 			waiting = append(waiting, m.record.Key)
 			done = append(done, m)
 		}

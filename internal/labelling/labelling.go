@@ -134,6 +134,7 @@ type Ledger interface {
 	Unmove(ctx context.Context, ids ...string) error
 	Moving(ctx context.Context) ([]ledger.Answer, error)
 	Collected(ctx context.Context, a ledger.Answer) error
+	FormerLabels(ctx context.Context, ids ...string) (map[string][]string, error)
 	Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
 	Progress(ctx context.Context, q ledger.Quorum) (ledger.LabelProgress, error)
 }

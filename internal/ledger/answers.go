@@ -138,6 +138,9 @@ func (l *Ledger) Collected(ctx context.Context, a Answer) error {
 				return err
 			}
 		}
+		if err := dropFormerLabels(ctx, tx, a.ID); err != nil {
+			return err
+		}
 		return dropAnswers(ctx, tx, a.ID)
 	})
 }

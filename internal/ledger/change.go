@@ -123,6 +123,9 @@ func present(ctx context.Context, tx *sql.Tx, changes []Change) (records map[str
 
 // follow does what a change asks for beside its record.
 func (l *Ledger) follow(ctx context.Context, tx *sql.Tx, c Change) error {
+	if err := keepFormerLabel(ctx, tx, c.Old, c.Next); err != nil {
+		return err
+	}
 	was := func(s State) bool { return c.Old != nil && c.Old.State == s }
 	switch {
 	case c.Next == nil && c.Old != nil:

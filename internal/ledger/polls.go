@@ -150,6 +150,44 @@ func (l *Ledger) Moving(ctx context.Context) ([]Answer, error) {
 	return collect(ctx, l, "moving", scan, `SELECT sample_id, moving, source, agree, people, given FROM polls WHERE moving <> '' ORDER BY sample_id`)
 }
 
+// FormerLabels returns, by id, the labels of these samples that were taken back
+// or changed after collect had copied the image under them to noisy.
+func (l *Ledger) FormerLabels(ctx context.Context, ids ...string) (map[string][]string, error) {
+	out := map[string][]string{}
+	for part := range chunks(ids) {
+		in, args := oneOf(part)
+		_, err := collect(ctx, l, "former labels", func(rows *sql.Rows) (struct{}, error) {
+			var id, label string
+			err := rows.Scan(&id, &label)
+			out[id] = append(out[id], label)
+			return struct{}{}, err
+		}, `SELECT sample_id, label FROM former_labels WHERE sample_id IN `+in+` ORDER BY sample_id, label`, args...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// keepFormerLabel remembers the label that old had, when next has it no more.
+func keepFormerLabel(ctx context.Context, tx *sql.Tx, old, next *Record) error {
+	switch {
+	case old == nil || old.State != Labelled:
+		return nil
+	case next == nil:
+		return dropFormerLabels(ctx, tx, old.ID())
+	case next.Label == old.Label:
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO former_labels (sample_id, label) VALUES (?, ?) ON CONFLICT (sample_id, label) DO NOTHING`, old.ID(), old.Label)
+	return err
+}
+
+func dropFormerLabels(ctx context.Context, tx *sql.Tx, id string) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM former_labels WHERE sample_id = ?`, id)
+	return err
+}
+
 // isMoving reports whether collect is moving the image of a sample.
 func isMoving(ctx context.Context, tx *sql.Tx, id string) (moving bool, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM polls WHERE sample_id = ? AND moving <> '')`, id).Scan(&moving)

@@ -29,7 +29,16 @@ CREATE INDEX polls_newest ON polls (newest, sample_id) WHERE moving = '';
 CREATE INDEX polls_moving ON polls (sample_id) WHERE moving <> '';
 INSERT INTO polls (sample_id, answers, leaders, newest) SELECT id, 1, 1, at FROM answers;
 
+-- Labels that were taken back or changed by hand, after collect had made a copy
+-- under them in noisy: it goes when the next label is collected.
+CREATE TABLE former_labels (
+    sample_id TEXT COLLATE "C" NOT NULL,
+    label     TEXT NOT NULL,
+    PRIMARY KEY (sample_id, label)
+);
+
 -- +goose Down
+DROP TABLE former_labels;
 DROP TABLE polls;
 DELETE FROM answers WHERE EXISTS (SELECT 1 FROM answers AS later WHERE later.id = answers.id
     AND (later.at > answers.at OR (later.at = answers.at AND later.annotator > answers.annotator)));

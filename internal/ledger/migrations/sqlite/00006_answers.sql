@@ -44,7 +44,16 @@ UPDATE polls SET moving = (SELECT label FROM answers WHERE id = sample_id), sour
     WHERE sample_id IN (SELECT entry.key FROM settings, json_each(settings.value) AS entry WHERE settings.name = 'labelling.collecting');
 DELETE FROM settings WHERE name = 'labelling.collecting';
 
+-- Labels that were taken back or changed by hand, after collect had made a copy
+-- under them in noisy: it goes when the next label is collected.
+CREATE TABLE former_labels (
+    sample_id TEXT NOT NULL,
+    label     TEXT NOT NULL,
+    PRIMARY KEY (sample_id, label)
+);
+
 -- +goose Down
+DROP TABLE former_labels;
 DROP TABLE polls;
 DELETE FROM answers WHERE EXISTS (SELECT 1 FROM answers AS later WHERE later.id = answers.id
     AND (later.at > answers.at OR (later.at = answers.at AND later.annotator > answers.annotator)));
