@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"slices"
 
 	dg "driftgate"
@@ -22,8 +23,8 @@ type Images interface {
 
 // Labels is what the evaluator asks of the ledger.
 type Labels interface {
-	// Labelled returns the samples of iv that people have labelled, by id.
-	Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
+	// Labelled streams the samples of iv that people have labelled.
+	Labelled(ctx context.Context, iv dg.Interval) iter.Seq2[ledger.Record, error]
 	// Picks tells the stratum and curate interval of each labelled sample.
 	Picks(ctx context.Context, version string, iv dg.Interval) ([]ledger.Pick, error)
 	// Counts tallies the predictions behind them; version "" is every one.
@@ -135,10 +136,6 @@ type candidate struct {
 // most MaxPairs drawn by a hash of their own; foreign counts those left out
 // because neither model knows their label.
 func (e *Evaluator) candidates(ctx context.Context, champion, challenger *network.Artifact, iv dg.Interval) (out []candidate, foreign int, err error) {
-	records, err := e.labels.Labelled(ctx, iv)
-	if err != nil {
-		return nil, 0, err
-	}
 	picks, err := e.labels.Picks(ctx, "", iv)
 	if err != nil {
 		return nil, 0, err
@@ -153,7 +150,10 @@ func (e *Evaluator) candidates(ctx context.Context, champion, challenger *networ
 			trained[id] = true
 		}
 	}
-	for _, r := range records {
+	for r, err := range e.labels.Labelled(ctx, iv) {
+		if err != nil {
+			return nil, 0, err
+		}
 		id := r.ID()
 		p, known := design[id]
 		if trained[id] || !known {
@@ -166,6 +166,7 @@ func (e *Evaluator) candidates(ctx context.Context, champion, challenger *networ
 		}
 		out = append(out, candidate{Pair{ID: id, Stratum: p.Stratum, Interval: p.Interval, Label: r.Label}, dg.SampleKey(class, id)})
 	}
+	slices.SortFunc(out, func(a, b candidate) int { return cmp.Compare(a.ID, b.ID) })
 	return atMost(out, e.o.withDefaults().MaxPairs), foreign, nil
 }
 

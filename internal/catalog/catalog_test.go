@@ -260,13 +260,13 @@ func dump(t *testing.T, l *ledger.Ledger, iv dg.Interval) map[string]string {
 	t.Helper()
 	ctx := t.Context()
 	out := map[string]string{}
-	new1, err := l.Uncurated(ctx, iv.End)
+	new1, err := ledger.All(l.Uncurated(ctx, iv.End))
 	must(t, err)
-	rest, err := l.Training(ctx, iv)
+	rest, err := ledger.All(l.Training(ctx, iv))
 	must(t, err)
 	waiting, err := l.Waiting(ctx, 0)
 	must(t, err)
-	unplaced, err := l.Unplaced(ctx)
+	unplaced, err := ledger.All(l.Unplaced(ctx))
 	must(t, err)
 	for _, r := range slices.Concat(new1, rest, waiting, unplaced) {
 		if r.State == ledger.Labelled && !strings.HasPrefix(r.ID(), "s") {

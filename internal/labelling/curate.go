@@ -64,14 +64,17 @@ func (s *Service) Curate(ctx context.Context, iv dg.Interval, late bool) (Curate
 
 // decide plans and records the decisions.
 func (s *Service) decide(ctx context.Context, iv dg.Interval, late bool, report *CurateReport) error {
-	candidates, err := s.ledger.Uncurated(ctx, iv.End)
+	var candidates []ledger.Record
+	for r, err := range s.ledger.Uncurated(ctx, iv.End) {
+		if err != nil {
+			return err
+		}
+		if late || iv.Contains(r.Timestamp) {
+			candidates = append(candidates, r)
+		}
+	}
+	candidates, err := s.notWaiting(ctx, candidates, report)
 	if err != nil {
-		return err
-	}
-	if !late {
-		candidates = slices.DeleteFunc(candidates, func(r ledger.Record) bool { return !iv.Contains(r.Timestamp) })
-	}
-	if candidates, err = s.notWaiting(ctx, candidates, report); err != nil {
 		return err
 	}
 	within, before := arrivals(candidates, iv)
@@ -81,7 +84,7 @@ func (s *Service) decide(ctx context.Context, iv dg.Interval, late bool, report 
 		decisions = append(decisions, plan(records, start, s.o)...)
 	}
 	if late {
-		flagged, err := s.ledger.LateFlags(ctx, iv.End)
+		flagged, err := ledger.All(s.ledger.LateFlags(ctx, iv.End))
 		if err != nil {
 			return err
 		}
@@ -127,15 +130,26 @@ const placeBatch = 500
 // place makes the copies that decisions ask for and records them. What fails
 // is left for the next run and does not keep the rest from being placed.
 func (s *Service) place(ctx context.Context, report *CurateReport) error {
-	records, err := s.ledger.Unplaced(ctx)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for batch := range slices.Chunk(records, placeBatch) {
+	var (
+		errs  []error
+		batch []ledger.Record
+	)
+	place := func() {
 		if err := s.placeSome(ctx, batch, report); err != nil {
 			errs = append(errs, err)
 		}
+		batch = batch[:0]
+	}
+	for r, err := range s.ledger.Unplaced(ctx) {
+		if err != nil {
+			return joinFew(append(errs, err))
+		}
+		if batch = append(batch, r); len(batch) == placeBatch {
+			place()
+		}
+	}
+	if len(batch) > 0 {
+		place()
 	}
 	return joinFew(errs)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"strconv"
 	"time"
@@ -74,49 +75,59 @@ func (e exported) row() []string {
 		string(e.LabelSource), string(e.Stratum), number(e.SamplingFraction), e.ModelVersion, strconv.FormatBool(e.Correct), e.Votes}
 }
 
-// Export writes every labelled sample, by id, as CSV with a header or as a
-// JSON array, and returns how many. What it writes can be imported.
+// Export writes every labelled sample, oldest first, as CSV with a header or as
+// a JSON array, and returns how many. What it writes can be imported.
 func (s *Service) Export(ctx context.Context, w io.Writer, format string) (int, error) {
 	if err := checkFormat(format); err != nil {
-		return 0, fmt.Errorf("labelling: export: %w", err)
-	}
-	records, err := s.ledger.Labelled(ctx, dg.Interval{End: endOfTime})
-	if err != nil {
 		return 0, fmt.Errorf("labelling: export: %w", err)
 	}
 	write := writeCSV
 	if format == JSON {
 		write = writeJSON
 	}
-	if err := write(w, records); err != nil {
+	n, err := write(w, s.ledger.Labelled(ctx, dg.Interval{End: endOfTime}))
+	if err != nil {
 		return 0, fmt.Errorf("labelling: export: %w", err)
 	}
-	return len(records), nil
+	return n, nil
 }
 
-func writeCSV(w io.Writer, records []ledger.Record) error {
+func writeCSV(w io.Writer, records iter.Seq2[ledger.Record, error]) (n int, err error) {
 	out := csv.NewWriter(w)
-	rows := [][]string{exportColumns}
-	for _, r := range records {
-		rows = append(rows, exportedOf(r).row())
+	if err := out.Write(exportColumns); err != nil {
+		return 0, err
 	}
-	return out.WriteAll(rows)
+	for r, err := range records {
+		if err == nil {
+			err = out.Write(exportedOf(r).row())
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	out.Flush()
+	return n, out.Error()
 }
 
-func writeJSON(w io.Writer, records []ledger.Record) error {
+func writeJSON(w io.Writer, records iter.Seq2[ledger.Record, error]) (n int, err error) {
 	out := bufio.NewWriter(w)
 	separator := "[\n"
-	for _, r := range records {
+	for r, err := range records {
+		if err != nil {
+			return n, err
+		}
 		b, err := json.Marshal(exportedOf(r))
 		if err != nil {
-			return err
+			return n, err
 		}
 		fmt.Fprintf(out, "%s%s", separator, b) // Flush reports the error
 		separator = ",\n"
+		n++
 	}
-	if len(records) == 0 {
+	if n == 0 {
 		fmt.Fprint(out, "[")
 	}
 	fmt.Fprint(out, "\n]\n")
-	return out.Flush()
+	return n, out.Flush()
 }

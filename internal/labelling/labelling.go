@@ -119,10 +119,10 @@ type ObjectStore interface {
 type Ledger interface {
 	Record(ctx context.Context, id string) (ledger.Record, error)
 	Records(ctx context.Context, ids ...string) (map[string]ledger.Record, error)
-	Uncurated(ctx context.Context, before time.Time) ([]ledger.Record, error)
-	LateFlags(ctx context.Context, before time.Time) ([]ledger.Record, error)
+	Uncurated(ctx context.Context, before time.Time) iter.Seq2[ledger.Record, error]
+	LateFlags(ctx context.Context, before time.Time) iter.Seq2[ledger.Record, error]
 	Decide(ctx context.Context, ds []ledger.Decision) error
-	Unplaced(ctx context.Context) ([]ledger.Record, error)
+	Unplaced(ctx context.Context) iter.Seq2[ledger.Record, error]
 	Placed(ctx context.Context, ids ...string) error
 	Asking(ctx context.Context, annotator string, q ledger.Quorum, limit int) ([]ledger.Asked, error)
 	Answer(ctx context.Context, a ledger.Answer) error
@@ -135,7 +135,7 @@ type Ledger interface {
 	Moving(ctx context.Context) ([]ledger.Answer, error)
 	Collected(ctx context.Context, a ledger.Answer) error
 	FormerLabels(ctx context.Context, ids ...string) (map[string][]string, error)
-	Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
+	Labelled(ctx context.Context, iv dg.Interval) iter.Seq2[ledger.Record, error]
 	Progress(ctx context.Context, q ledger.Quorum) (ledger.LabelProgress, error)
 }
 

@@ -244,7 +244,7 @@ func (w *world) checkGolden() {
 		}
 		w.checkTags(key, tags, production[key])
 	}
-	if left, err := w.ledger.Unplaced(context.Background()); err != nil || len(left) != 0 {
+	if left, err := ledger.All(w.ledger.Unplaced(context.Background())); err != nil || len(left) != 0 {
 		w.t.Errorf("unplaced %v: %v", left, err)
 	}
 	if p, err := w.ledger.Progress(context.Background(), ledger.Quorum{}); err != nil || p.Waiting != 9 {

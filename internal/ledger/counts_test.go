@@ -62,7 +62,7 @@ func TestLateFlags(t *testing.T) {
 			must(t, l.Placed(ctx, "a"))
 			s.CorrectedClass = "Bag"
 			must(t, l.Captured(ctx, s))
-			got := get[[]Record](t)(l.LateFlags(ctx, t0.Add(time.Second)))
+			got := get[[]Record](t)(All(l.LateFlags(ctx, t0.Add(time.Second))))
 			if (len(got) == 1) != tt.late {
 				t.Fatalf("LateFlags = %v, want late %t", got, tt.late)
 			}
@@ -74,7 +74,7 @@ func TestLateFlags(t *testing.T) {
 			if r.State != Waiting || r.Stratum != dg.Corrected || !r.Interval.Equal(t0) || r.Placed {
 				t.Errorf("after moving: %+v, want waiting, corrected, in its own interval, unplaced", r)
 			}
-			if again := get[[]Record](t)(l.LateFlags(ctx, t0.Add(time.Hour))); len(again) != 0 {
+			if again := get[[]Record](t)(All(l.LateFlags(ctx, t0.Add(time.Hour)))); len(again) != 0 {
 				t.Error("late twice")
 			}
 		})
@@ -215,12 +215,12 @@ func TestEveryQueryGoesByIndex(t *testing.T) {
 	}{
 		{"Record", "autoindex_samples", func() error { _, err := l.Record(ctx, "a"); return ignore(err, dg.ErrNotFound) }},
 		{"Records", "autoindex_samples", func() error { _, err := l.Records(ctx, "a", "b"); return err }},
-		{"Uncurated", "samples_new", func() error { _, err := l.Uncurated(ctx, t0); return err }},
-		{"LateFlags", "samples_late", func() error { _, err := l.LateFlags(ctx, t0); return err }},
-		{"Unplaced", "samples_unplaced", func() error { _, err := l.Unplaced(ctx); return err }},
+		{"Uncurated", "samples_new", func() error { return last(l.Uncurated(ctx, t0)) }},
+		{"LateFlags", "samples_late", func() error { return last(l.LateFlags(ctx, t0)) }},
+		{"Unplaced", "samples_unplaced", func() error { return last(l.Unplaced(ctx)) }},
 		{"Waiting", "samples_waiting", func() error { _, err := l.Waiting(ctx, 5); return err }},
-		{"Labelled", "samples_labelled", func() error { _, err := l.Labelled(ctx, iv); return err }},
-		{"Training", "samples_time (at", func() error { _, err := l.Training(ctx, iv); return err }},
+		{"Labelled", "samples_labelled", func() error { return last(l.Labelled(ctx, iv)) }},
+		{"Training", "samples_time (at", func() error { return last(l.Training(ctx, iv)) }},
 		{"Counts", "SEARCH tallies USING PRIMARY KEY (width=? AND part=? AND cell>? AND cell<?)", func() error { _, err := l.Counts(ctx, "v", hours); return err }},
 		{"Counts at the edges", "samples_version (model_version=? AND at", func() error { _, err := l.Counts(ctx, "v", hours); return err }},
 		{"Counts at the edges, of all", "samples_time (at", func() error { _, err := l.Counts(ctx, "", hours); return err }},

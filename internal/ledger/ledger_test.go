@@ -66,7 +66,7 @@ func TestASampleGoesFromCapturedToLabelled(t *testing.T) {
 	}
 	a, b := sample("a.png", t0, 0.95), sample("b.png", t0.Add(time.Second), 0.3)
 	twice(func() error { return l.Captured(ctx, a, b) })
-	if got := ids(get[[]Record](t)(l.Uncurated(ctx, t0.Add(time.Second)))); got != "a.png " {
+	if got := ids(get[[]Record](t)(All(l.Uncurated(ctx, t0.Add(time.Second))))); got != "a.png " {
 		t.Errorf("Uncurated before b = %q, want a only: half-open", got)
 	}
 	ds := []Decision{
@@ -74,7 +74,7 @@ func TestASampleGoesFromCapturedToLabelled(t *testing.T) {
 		{ID: "b.png", Stratum: dg.LowConfidence, SamplingFraction: 1, Interval: t0, Selected: true},
 	}
 	twice(func() error { return l.Decide(ctx, ds) })
-	if got := ids(get[[]Record](t)(l.Unplaced(ctx))); got != "a.png b.png " {
+	if got := ids(get[[]Record](t)(All(l.Unplaced(ctx)))); got != "a.png b.png " {
 		t.Errorf("Unplaced = %q", got)
 	}
 	if got := get[[]Record](t)(l.Waiting(ctx, 0)); len(got) != 0 {

@@ -53,7 +53,7 @@ func (w *walk) step() {
 		w.tolerate(w.l.Captured(ctx, s, s))
 		w.flagged[id] = w.flagged[id] || s.Flagged
 	case 2:
-		rs := get[[]Record](w.t)(w.l.Uncurated(ctx, w.now))
+		rs := get[[]Record](w.t)(All(w.l.Uncurated(ctx, w.now)))
 		var ds []Decision
 		for _, r := range rs {
 			ds = append(ds, Decision{ID: r.ID(), Stratum: r.stratumByTags(), SamplingFraction: .25, Interval: dg.Slot(r.Timestamp, time.Hour).Start, Selected: w.rng.IntN(2) == 0})
@@ -62,18 +62,18 @@ func (w *walk) step() {
 		w.tolerate(w.l.Decide(ctx, ds))
 	case 3:
 		var ds []Decision
-		for _, r := range get[[]Record](w.t)(w.l.LateFlags(ctx, w.now)) {
+		for _, r := range get[[]Record](w.t)(All(w.l.LateFlags(ctx, w.now))) {
 			ds = append(ds, Decision{ID: r.ID(), Stratum: lateStratum(r), SamplingFraction: 1, Selected: true})
 		}
 		w.tolerate(w.l.Decide(ctx, ds))
-		if again := get[[]Record](w.t)(w.l.LateFlags(ctx, w.now)); len(again) != 0 {
+		if again := get[[]Record](w.t)(All(w.l.LateFlags(ctx, w.now))); len(again) != 0 {
 			w.t.Fatalf("late flags after deciding on them: %v", ids(again))
 		}
 	case 4: // an overlapping run that knows no better
 		w.tolerate(w.l.Decide(ctx, []Decision{{ID: id, Stratum: dg.Strata[w.rng.IntN(4)], SamplingFraction: 1, Interval: w.now, Selected: w.rng.IntN(2) == 0}}),
 			dg.ErrConflict, dg.ErrNotFound)
 	case 5:
-		for _, r := range get[[]Record](w.t)(w.l.Unplaced(ctx)) {
+		for _, r := range get[[]Record](w.t)(All(w.l.Unplaced(ctx))) {
 			w.tolerate(w.l.Placed(ctx, r.ID()))
 		}
 	case 6:

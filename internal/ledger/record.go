@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"strings"
 	"time"
@@ -128,21 +129,49 @@ func (l *Ledger) Records(ctx context.Context, ids ...string) (map[string]Record,
 	return out, nil
 }
 
-// Uncurated returns the samples of production that no decision has been made
-// on and whose timestamp is before the given time, by timestamp and id.
-func (l *Ledger) Uncurated(ctx context.Context, before time.Time) ([]Record, error) {
-	return l.query(ctx, "uncurated", `state = 'new' AND at < ? ORDER BY at, id`, bound(before))
+// recordsPerPage bounds what is held at once while records are streamed.
+const recordsPerPage = 1000
+
+// stream answers with the records of iv that a condition chooses, by timestamp
+// and id. No statement is open while the receiver works, so it may change what
+// it is given; what changes behind the stream's back may be missing or not.
+func (l *Ledger) stream(ctx context.Context, doing, where string, iv dg.Interval) iter.Seq2[Record, error] {
+	return pages(recordsPerPage, func(last *Record) ([]Record, error) {
+		if last == nil {
+			return l.query(ctx, doing, where+` AND at >= ? AND at < ? ORDER BY at, id LIMIT ?`, bound(iv.Start), bound(iv.End), recordsPerPage)
+		}
+		return l.query(ctx, doing, where+` AND (at, id) > (?, ?) AND at < ? ORDER BY at, id LIMIT ?`,
+			tagNanos(last.Timestamp), last.ID(), bound(iv.End), recordsPerPage)
+	})
 }
 
-// LateFlags returns the samples that were decided on as candidates for the
+// All reads a stream into a list, for who knows that it is short.
+func All[T any](stream iter.Seq2[T, error]) ([]T, error) {
+	var out []T
+	for v, err := range stream {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// Uncurated streams the samples of production that no decision has been made
+// on and whose timestamp is before the given time, by timestamp and id.
+func (l *Ledger) Uncurated(ctx context.Context, before time.Time) iter.Seq2[Record, error] {
+	return l.stream(ctx, "uncurated", `state = 'new'`, dg.Interval{End: before})
+}
+
+// LateFlags streams the samples that were decided on as candidates for the
 // random stratum (or by foreign hands, without a stratum) and have been flagged
 // or corrected since: those not picked, and those picked with a chance below
 // one and not labelled yet. They belong to the flagged or corrected stratum
 // now, where everything is picked; see [Ledger.Decide]. By timestamp and id.
-func (l *Ledger) LateFlags(ctx context.Context, before time.Time) ([]Record, error) {
-	return l.query(ctx, "late flags", `state IN ('waiting', 'noisy') AND (flagged = 1 OR corrected_class <> '')
-		AND stratum IN ('', 'random') AND (selected = 0 OR (stratum = 'random' AND sampling_fraction < 1))
-		AND at < ? ORDER BY at, id`, bound(before))
+func (l *Ledger) LateFlags(ctx context.Context, before time.Time) iter.Seq2[Record, error] {
+	return l.stream(ctx, "late flags", `state IN ('waiting', 'noisy') AND (flagged = 1 OR corrected_class <> '')
+		AND stratum IN ('', 'random') AND (selected = 0 OR (stratum = 'random' AND sampling_fraction < 1))`,
+		dg.Interval{End: before})
 }
 
 // isLate is the condition of LateFlags on one record.
@@ -152,10 +181,10 @@ func (r Record) isLate() bool {
 		(!r.Selected || (r.Stratum == dg.Random && r.SamplingFraction < 1))
 }
 
-// Unplaced returns the decided samples whose copy has not been made, by
+// Unplaced streams the decided samples whose copy has not been made, by
 // timestamp and id.
-func (l *Ledger) Unplaced(ctx context.Context) ([]Record, error) {
-	return l.query(ctx, "unplaced", `placed = 0 AND state IN ('waiting', 'noisy') ORDER BY at, id`)
+func (l *Ledger) Unplaced(ctx context.Context) iter.Seq2[Record, error] {
+	return l.stream(ctx, "unplaced", `placed = 0 AND state IN ('waiting', 'noisy')`, dg.Interval{End: time.Unix(0, math.MaxInt64)})
 }
 
 // Waiting returns at most limit samples that wait for a person's answer and
@@ -168,15 +197,14 @@ func (l *Ledger) Waiting(ctx context.Context, limit int) ([]Record, error) {
 		AND NOT EXISTS (SELECT 1 FROM answers WHERE answers.id = samples.id) ORDER BY at, id LIMIT ?`, limit)
 }
 
-// Labelled returns the samples of iv (by the prediction's timestamp) that
-// people have labelled, by id.
-func (l *Ledger) Labelled(ctx context.Context, iv dg.Interval) ([]Record, error) {
-	return l.query(ctx, "labelled", `state = 'labelled' AND at >= ? AND at < ? ORDER BY id`, bound(iv.Start), bound(iv.End))
+// Labelled streams the samples of iv (by the prediction's timestamp) that
+// people have labelled, by timestamp and id.
+func (l *Ledger) Labelled(ctx context.Context, iv dg.Interval) iter.Seq2[Record, error] {
+	return l.stream(ctx, "labelled", `state = 'labelled'`, iv)
 }
 
-// Training returns the samples of iv that lie in the noisy bucket, with a
-// person's label or under the model's own, by id.
-func (l *Ledger) Training(ctx context.Context, iv dg.Interval) ([]Record, error) {
-	return l.query(ctx, "training", `(state = 'labelled' OR (state = 'noisy' AND placed = 1)) AND at >= ? AND at < ? ORDER BY id`,
-		bound(iv.Start), bound(iv.End))
+// Training streams the samples of iv that lie in the noisy bucket, with a
+// person's label or under the model's own, by timestamp and id.
+func (l *Ledger) Training(ctx context.Context, iv dg.Interval) iter.Seq2[Record, error] {
+	return l.stream(ctx, "training", `(state = 'labelled' OR (state = 'noisy' AND placed = 1))`, iv)
 }

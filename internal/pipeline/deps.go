@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -45,8 +46,8 @@ type Catalog interface {
 
 // Ledger is what retrain and train ask; see ledger.Ledger.
 type Ledger interface {
-	Training(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
-	Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error)
+	Training(ctx context.Context, iv dg.Interval) iter.Seq2[ledger.Record, error]
+	Labelled(ctx context.Context, iv dg.Interval) iter.Seq2[ledger.Record, error]
 	SetRunProgress(ctx context.Context, id string, progress json.RawMessage) error
 	AddEvent(ctx context.Context, e ledger.Event) error
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -264,7 +265,7 @@ type passing struct {
 	each func()
 }
 
-func (p passing) Labelled(ctx context.Context, iv dg.Interval) ([]ledger.Record, error) {
+func (p passing) Labelled(ctx context.Context, iv dg.Interval) iter.Seq2[ledger.Record, error] {
 	p.each()
 	return p.Ledger.Labelled(ctx, iv)
 }

@@ -25,12 +25,11 @@ func (p *Pipelines) gather(ctx context.Context, runID string, in RetrainInput) (
 	}
 	said := -1
 	for {
-		records, err := p.d.Ledger.Labelled(ctx, dg.Interval{Start: since, End: p.o.Now().UTC()})
-		if err != nil {
-			return 0, err
-		}
 		n := 0
-		for _, r := range records {
+		for r, err := range p.d.Ledger.Labelled(ctx, dg.Interval{Start: since, End: p.o.Now().UTC()}) {
+			if err != nil {
+				return 0, err
+			}
 			if !dg.Held(r.ID(), p.o.Train.Holdout) {
 				n++
 			}
@@ -66,7 +65,7 @@ func (p *Pipelines) compose(ctx context.Context, runID string, in RetrainInput) 
 		since = s
 		o.ProxyUntil = s // what the champion says since then is what is in doubt
 	}
-	records, err := p.d.Ledger.Training(ctx, dg.Interval{Start: since.Add(-p.o.Lookback), End: now})
+	records, err := ledger.All(p.d.Ledger.Training(ctx, dg.Interval{Start: since.Add(-p.o.Lookback), End: now}))
 	if err != nil {
 		return composed{}, err
 	}

@@ -56,7 +56,7 @@ func TestLateEditsReachLedgerAndCopy(t *testing.T) {
 					t.Errorf("%s has %v", b, tags)
 				}
 			}
-			late, err := w.ledger.LateFlags(t.Context(), noon.Add(time.Hour))
+			late, err := ledger.All(w.ledger.LateFlags(t.Context(), noon.Add(time.Hour)))
 			if err != nil || len(late) != 1 || !late[0].Flagged || late[0].CorrectedClass != "Bag" {
 				t.Errorf("late flags %+v: %v", late, err)
 			}

@@ -40,7 +40,7 @@ DROP INDEX samples_tally;
 DROP INDEX samples_time;
 DROP INDEX samples_classes;
 CREATE INDEX samples_version ON samples (model_version, at);
-CREATE INDEX samples_time    ON samples (at);
+CREATE INDEX samples_time    ON samples (at, id);
 
 INSERT INTO stale (cell) SELECT DISTINCT at - at % 60000000000 FROM samples;
 
