@@ -121,24 +121,25 @@ type SlotResult struct {
 	Onset    time.Time `json:"onset,omitzero"` // see [State.Onset]
 }
 
-// Step closes one slot. Picks are dealt by the hash of their id into B blocks,
-// B the smallest number of picks over the strata that have any; a block's T is
-// the sum over strata of W_h times the mean loss of its picks there. Each
+// Step closes one slot: it deals the picks ([Slot.Errors]) and bets on the
+// blocks ([Detector.Bet]). The error is [dg.ErrInvalid]: bad options, a slot
+// without length, or a state of another grid.
+func (d Detector) Step(s State, slot Slot) (State, SlotResult, error) {
+	return d.Bet(s, slot.Start, slot.Length, slot.Errors())
+}
+
+// Bet closes a slot that began at start, by its blocks' weighted errors T, each
+// 0 to 1 and made without looking at an answer before it was dealt. Each
 // component moves by M <- (M + w)(1 + lambda (T - p0)) a block, w = slot length
 // in years / B. Evidence is looked at when the slot ends, not between blocks.
 //
-// Strata picked completely are joined first: all of them have the sampling
-// fraction 1, so together they are one stratum with one fraction, and a lone
-// corrected image does not force a whole slot into one block.
-//
-// The given state is not changed. The error is [dg.ErrInvalid]: bad options, a
-// slot without length, or a state of another grid.
-func (d Detector) Step(s State, slot Slot) (State, SlotResult, error) {
+// The given state is not changed. Errors are those of [Detector.Step].
+func (d Detector) Bet(s State, start time.Time, length time.Duration, errors []float64) (State, SlotResult, error) {
 	if err := d.Validate(); err != nil {
 		return s, SlotResult{}, fmt.Errorf("estimate: detector: %w", err)
 	}
-	if slot.Length <= 0 {
-		return s, SlotResult{}, fmt.Errorf("estimate: detector: slot of length %s: want over 0s: %w", slot.Length, dg.ErrInvalid)
+	if length <= 0 {
+		return s, SlotResult{}, fmt.Errorf("estimate: detector: slot of length %s: want over 0s: %w", length, dg.ErrInvalid)
 	}
 	if n := len(s.M); n != 0 && (n != len(deltas) || len(s.Walk) != n || len(s.Since) != n) {
 		return s, SlotResult{}, fmt.Errorf("estimate: detector: state with %d components: want 0 or %d: %w", n, len(deltas), dg.ErrInvalid)
@@ -147,13 +148,12 @@ func (d Detector) Step(s State, slot Slot) (State, SlotResult, error) {
 	if next.M == nil {
 		next.M, next.Walk, next.Since = make([]float64, len(deltas)), make([]float64, len(deltas)), make([]time.Time, len(deltas))
 	}
-	errors := slot.blocks()
 	if len(errors) > 0 {
 		next.Slots++
-		w := slot.Length.Hours() / Year.Hours() / float64(len(errors))
+		w := length.Hours() / Year.Hours() / float64(len(errors))
 		for j, lambda := range d.lambdas() {
 			for _, t := range errors {
-				next.bet(j, 1+lambda*(t-d.P0), w, slot.Start)
+				next.bet(j, 1+lambda*(t-d.P0), w, start)
 			}
 		}
 	}
@@ -174,10 +174,17 @@ func (s *State) bet(j int, factor, w float64, start time.Time) {
 	}
 }
 
-// blocks deals the slot's picks and returns T of each block.
-func (slot Slot) blocks() []float64 {
+// Errors deals the slot's picks by the hash of their id into B blocks, B the
+// smallest number of picks over the strata that have any, and returns T of
+// each: the sum over strata of W_h times the mean loss of its picks there. Nil
+// when nothing was picked.
+//
+// Strata picked completely are joined first: all of them have the sampling
+// fraction 1, so together they are one stratum with one fraction, and a lone
+// corrected image does not force a whole slot into one block.
+func (slot Slot) Errors() []float64 {
 	var total int
-	var strata []SlotStratum
+	strata := make([]SlotStratum, 0, len(slot.Strata)+1)
 	var census SlotStratum
 	for _, h := range slot.Strata {
 		h.Predictions = max(h.Predictions, len(h.Picks))
@@ -201,42 +208,52 @@ func (slot Slot) blocks() []float64 {
 	for _, h := range strata {
 		b = min(b, len(h.Picks))
 	}
-	t := make([]float64, b)
+	t, loss := make([]float64, b), make([]float64, b)
+	var cards []card
 	for _, h := range strata {
-		w := float64(h.Predictions) / float64(total)
-		picks, loss := make([]int, b), make([]float64, b)
-		for i, p := range deal(h.Picks, b) {
-			picks[i%b]++
-			loss[i%b] += p.Loss
+		clear(loss)
+		cards = deal(cards, h.Picks, b)
+		for i, c := range cards {
+			loss[i%b] += h.Picks[c.at].Loss
 		}
+		w := float64(h.Predictions) / float64(total)
 		for i := range t {
-			t[i] += w * loss[i] / float64(picks[i])
+			picks := len(h.Picks) / b // and one more for the first blocks
+			if i < len(h.Picks)%b {
+				picks++
+			}
+			t[i] += w * loss[i] / float64(picks)
 		}
 	}
 	return t
 }
 
-// deal orders picks by the hash of their id, which knows nothing of the answer,
-// when there is more than one block to deal to.
-func deal(picks []Pick, blocks int) []Pick {
+// card is a pick in the hands of the dealer: its hash and its place.
+type card struct {
+	hash uint64
+	at   int
+}
+
+// deal orders picks by the hash of their id, which knows nothing of the answer;
+// cards are its workspace. With one block there is nothing to deal.
+func deal(cards []card, picks []Pick, blocks int) []card {
+	cards = cards[:0]
 	if blocks == 1 {
-		return picks
+		for i := range picks {
+			cards = append(cards, card{at: i})
+		}
+		return cards
 	}
-	type card struct {
-		hash uint64
-		pick Pick
-	}
-	cards := make([]card, len(picks))
+	var buf [128]byte
 	for i, p := range picks {
-		sum := sha256.Sum256([]byte("block\x00" + p.ID))
-		cards[i] = card{binary.BigEndian.Uint64(sum[:]), p}
+		sum := sha256.Sum256(append(append(buf[:0], "block\x00"...), p.ID...))
+		cards = append(cards, card{binary.BigEndian.Uint64(sum[:]), i})
 	}
 	slices.SortFunc(cards, func(a, b card) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.pick.ID, b.pick.ID))
+		if a.hash != b.hash {
+			return cmp.Compare(a.hash, b.hash)
+		}
+		return cmp.Or(cmp.Compare(picks[a.at].ID, picks[b.at].ID), cmp.Compare(a.at, b.at))
 	})
-	out := make([]Pick, len(cards))
-	for i, c := range cards {
-		out[i] = c.pick
-	}
-	return out
+	return cards
 }

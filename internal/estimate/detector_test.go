@@ -47,7 +47,7 @@ func TestSlotsDealIntoBlocks(t *testing.T) {
 		{"more picks than predictions are a census", []SlotStratum{{Predictions: 2, Picks: picks("r", 4, 2)}}, 4, .5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			ts := Slot{Strata: tt.strata}.blocks()
+			ts := Slot{Strata: tt.strata}.Errors()
 			if len(ts) != tt.blocks {
 				t.Fatalf("%d blocks, want %d", len(ts), tt.blocks)
 			}
@@ -62,10 +62,10 @@ func TestSlotsDealIntoBlocks(t *testing.T) {
 	}
 	t.Run("the order of arrival does not matter", func(t *testing.T) {
 		p := picks("r", 20, 7)
-		a := Slot{Strata: []SlotStratum{{Predictions: 100, Picks: p}, {Predictions: 50, Picks: picks("l", 6, 2)}}}.blocks()
+		a := Slot{Strata: []SlotStratum{{Predictions: 100, Picks: p}, {Predictions: 50, Picks: picks("l", 6, 2)}}}.Errors()
 		q := slices.Clone(p)
 		slices.Reverse(q)
-		b := Slot{Strata: []SlotStratum{{Predictions: 100, Picks: q}, {Predictions: 50, Picks: picks("l", 6, 2)}}}.blocks()
+		b := Slot{Strata: []SlotStratum{{Predictions: 100, Picks: q}, {Predictions: 50, Picks: picks("l", 6, 2)}}}.Errors()
 		if !slices.Equal(a, b) {
 			t.Errorf("%v, reversed %v", a, b)
 		}

@@ -41,38 +41,117 @@ func Level(every, runLength time.Duration) float64 {
 	return min(.5, float64(every)/(2*float64(runLength)))
 }
 
+// leastExpected is the number of predictions that each class, or group of rare
+// classes, must lead one to expect in the smaller sample: below it the
+// chi-square limit is no good (with 100 classes and 100 predictions a third of
+// the looks without drift passed a level of 1%).
+const leastExpected = 10
+
 // MixDrift compares the predicted classes of now with those of the reference,
 // both as counts in the same order: the Jensen-Shannon distance, base 2, 0
-// alike to 1 disjoint.
+// alike to 1 disjoint. Classes too rare to be judged alone are put together in
+// groups, in their order, by how often both samples have them.
 //
 // Without drift 8 ln 2 nm/(n+m) times its square is about chi-square, with a
-// degree of freedom less than there are classes seen; rare classes make it
-// smaller, not larger, so the threshold errs towards silence (simulated in the
-// tests). The error is [dg.ErrInvalid] for lists that don't fit or a level
-// outside 0 to 1, and [dg.ErrTooFewSamples] when either has no predictions.
+// degree of freedom less than there are groups. It is divided by its exact mean
+// given the classes' totals (a sum of hypergeometric ones) over that number,
+// Bartlett's correction. Far out the tail of small samples is still heavier, up
+// to twice in simulation, so the threshold is that of half the level, and the
+// p-value doubled. The error is [dg.ErrInvalid] for lists that don't fit or a
+// level outside 0 to 1, and [dg.ErrTooFewSamples] when either has no
+// predictions.
 func MixDrift(counts, reference []int, level float64) (Drift, error) {
 	n, m, err := checkCounts(counts, reference, level)
 	if err != nil {
 		return Drift{}, fmt.Errorf("estimate: mix drift: %w", err)
 	}
-	d := Drift{Predictions: int(n), Reference: int(m)}
-	var square float64
-	classes := 0
-	for i := range counts {
-		if counts[i]+reference[i] == 0 {
-			continue
-		}
-		classes++
-		p, q := float64(counts[i])/n, float64(reference[i])/m
-		square += (leans(p, (p+q)/2) + leans(q, (p+q)/2)) / 2
+	d := Drift{Threshold: 1, PValue: 1, Predictions: int(n), Reference: int(m)}
+	groups := mixGroups(counts, reference, leastExpected*(n+m)/min(n, m))
+	var square, mean float64
+	for _, g := range groups {
+		square += divergence(float64(g[0])/n, float64(g[1])/m)
+		mean += meanDivergence(n, m, float64(g[0]+g[1]))
 	}
 	square = clamp(square)
-	scale := 8 * math.Ln2 * n * m / (n + m)
-	half := float64(max(1, classes-1)) / 2
 	d.Score = math.Sqrt(square)
-	d.Threshold = min(1, math.Sqrt(2*mathext.GammaIncRegCompInv(half, level)/scale))
-	d.PValue = mathext.GammaIncRegComp(half, scale*square/2)
+	if len(groups) < 2 { // one class only: nothing to compare
+		return d, nil
+	}
+	freedom := float64(len(groups) - 1)
+	unit := mean / freedom // of chi-square, in squared distance
+	d.Threshold = min(1, math.Sqrt(2*unit*mathext.GammaIncRegCompInv(freedom/2, level/2)))
+	d.PValue = min(1, 2*mathext.GammaIncRegComp(freedom/2, square/unit/2))
 	return d, nil
+}
+
+// mixGroups puts together classes of which both samples hold fewer than least,
+// until each group has as many. What is left over joins the last group, or the
+// rarest class.
+func mixGroups(counts, reference []int, least float64) [][2]int {
+	var groups [][2]int
+	var open [2]int
+	rarest, last := -1, -1
+	for i := range counts {
+		total := counts[i] + reference[i]
+		switch {
+		case total == 0:
+		case float64(total) >= least:
+			groups = append(groups, [2]int{counts[i], reference[i]})
+			if at := len(groups) - 1; rarest < 0 || total < groups[rarest][0]+groups[rarest][1] {
+				rarest = at
+			}
+		default:
+			open[0] += counts[i]
+			open[1] += reference[i]
+			if float64(open[0]+open[1]) >= least {
+				groups, open, last = append(groups, open), [2]int{}, len(groups)
+			}
+		}
+	}
+	switch {
+	case open == [2]int{}:
+	case last >= 0:
+		groups[last][0] += open[0]
+		groups[last][1] += open[1]
+	case rarest >= 0:
+		groups[rarest][0] += open[0]
+		groups[rarest][1] += open[1]
+	default:
+		groups = append(groups, open)
+	}
+	return groups
+}
+
+// divergence is one class's term of the Jensen-Shannon divergence, base 2, of
+// shares p and q.
+func divergence(p, q float64) float64 {
+	return (leans(p, (p+q)/2) + leans(q, (p+q)/2)) / 2
+}
+
+// meanDivergence is the mean of [divergence] when total predictions of a class
+// fall by chance into samples of n and m.
+func meanDivergence(n, m, total float64) float64 {
+	centre := total * n / (n + m)
+	spread := math.Sqrt(max(1, centre*m/(n+m)*(n+m-total)/(n+m)))
+	low := math.Ceil(max(0, total-m, centre-12*spread))
+	high := math.Floor(min(n, total, centre+12*spread))
+	lbinom := func(n, k float64) float64 {
+		a, _ := math.Lgamma(n + 1)
+		b, _ := math.Lgamma(k + 1)
+		c, _ := math.Lgamma(n - k + 1)
+		return a - b - c
+	}
+	// Weights relative to the centre's: logarithms of large samples have no
+	// digits to spare.
+	mid := min(high, max(low, math.Round(centre)))
+	at := lbinom(total, mid) + lbinom(n+m-total, n-mid)
+	var sum, weight float64
+	for x := low; x <= high; x++ {
+		w := math.Exp(lbinom(total, x) + lbinom(n+m-total, n-x) - at)
+		weight += w
+		sum += w * divergence(x/n, (total-x)/m)
+	}
+	return sum / weight
 }
 
 // ConfidenceDrift compares how confident the model is now with the reference,
