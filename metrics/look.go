@@ -189,7 +189,9 @@ func (m *Metrics) driftSide(ctx context.Context, version string, iv dg.Interval)
 		side.Classes[p.Value] += known
 		side.predictions += known
 	}
-	cells, err := m.ledger.FeatureCells(ctx, version, iv)
+	// Cells of features count where they begin. The first of the reference may
+	// have begun before its version was promoted.
+	cells, err := m.ledger.FeatureCells(ctx, version, dg.Interval{Start: dg.Slot(iv.Start, m.o.Drift.Every).Start, End: iv.End})
 	if err != nil {
 		return side, err
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -39,6 +40,10 @@ func newWorld(t testing.TB, o Options) *world {
 	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"))
 	must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
+	return worldOn(t, l, o)
+}
+
+func worldOn(t testing.TB, l *ledger.Ledger, o Options) *world {
 	w := &world{t: t, ledger: l, now: noon}
 	o.Model, o.Now = "garments", func() time.Time { return w.now }
 	w.metrics = New(o, l)
@@ -53,6 +58,9 @@ type batch struct {
 	interval time.Time
 	n, m, k  int // predictions, picked and labelled, right
 	picked   int // more than m: picked, not labelled
+
+	class      string  // predicted; Dress
+	confidence float64 // .9
 }
 
 // fill enters batches as capture, curate and collect would.
@@ -63,7 +71,7 @@ func (w *world) fill(bs ...batch) {
 		ss, ds := make([]dg.Sample, b.n), make([]ledger.Decision, b.n)
 		for i := range ss {
 			w.n++
-			ss[i] = dg.Sample{Key: fmt.Sprintf("class_03/%06d.png", w.n), PredictedClass: "Dress", Confidence: .9, Timestamp: b.at, ModelVersion: b.version.Short()}
+			ss[i] = dg.Sample{Key: fmt.Sprintf("class_03/%06d.png", w.n), PredictedClass: cmp.Or(b.class, "Dress"), Confidence: cmp.Or(b.confidence, .9), Timestamp: b.at, ModelVersion: b.version.Short()}
 			picked := i < max(b.m, b.picked)
 			ds[i] = ledger.Decision{ID: ss[i].ID(), Stratum: b.stratum, SamplingFraction: math.Max(1e-9, float64(max(b.m, b.picked))/float64(b.n)), Interval: b.interval, Selected: picked}
 		}
@@ -71,7 +79,7 @@ func (w *world) fill(bs ...batch) {
 		must(w.t, w.ledger.Decide(ctx, ds))
 		labels := make([]ledger.ForeignLabel, b.m)
 		for i := range labels {
-			labels[i] = ledger.ForeignLabel{Sample: ss[i], Label: "Dress"}
+			labels[i] = ledger.ForeignLabel{Sample: ss[i], Label: ss[i].PredictedClass}
 			labels[i].Sample.LabelledAt = b.at.Add(10 * time.Minute)
 			if i >= b.k {
 				labels[i].Label = "Coat"
@@ -88,6 +96,30 @@ func worked(version dg.ModelRef) []batch {
 		{version: version, stratum: dg.LowConfidence, at: at, interval: at, n: 800, m: 200, k: 120},
 		{version: version, stratum: dg.Flagged, at: at, interval: at, n: 200, m: 100, k: 30},
 	}
+}
+
+// snapshot refreshes.
+func (w *world) snapshot() Snapshot {
+	w.t.Helper()
+	s, err := w.metrics.Refresh(w.t.Context())
+	must(w.t, err)
+	return s
+}
+
+// window is the state of one window of the newest snapshot.
+func (w *world) window(d time.Duration) dg.Accuracy {
+	w.t.Helper()
+	a, ok := w.snapshot().Window(d)
+	if !ok {
+		w.t.Fatalf("no window %s", d)
+	}
+	return a
+}
+
+// restart is a new process on the same ledger.
+func (w *world) restart(c dg.Champion) {
+	w.metrics = New(w.metrics.o, w.ledger)
+	w.metrics.SetChampion(c, nil)
 }
 
 func champion(ref dg.ModelRef, at time.Time) dg.Champion {
