@@ -171,7 +171,7 @@ func parseSource(value string, bad func(tag, value, want string)) (LabelSource, 
 	agree, of, _ := strings.Cut(votes, "/")
 	a, errA := strconv.Atoi(agree)
 	n, errN := strconv.Atoi(of)
-	if errA != nil || errN != nil || n < 2 || n > 99 || a < 0 || a > n {
+	if source == "" || errA != nil || errN != nil || n < 2 || n > 99 || a < 0 || a > n {
 		bad(TagLabelSource, value, "human, proxy, or human:AGREE/OF with AGREE of 2 to 99 people naming the model's class")
 		return LabelSource(source), Votes{}
 	}

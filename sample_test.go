@@ -16,6 +16,9 @@ func TestTagsSurviveARoundTrip(t *testing.T) {
 		"with everything": {Key: "class_10/c.PNG", PredictedClass: "Vegetable/Fruit", Confidence: 1, Timestamp: at,
 			Flagged: true, CorrectedClass: "Fried food", ModelVersion: "0123456789ab", Stratum: Corrected,
 			SamplingFraction: 1.0 / 3, LabelSource: HumanLabel, LabelledAt: at.Add(time.Hour)},
+		"labelled by people who disagree":  {Key: "class_01/d.jpg", PredictedClass: "Dress", Confidence: .5, Timestamp: at, LabelSource: HumanLabel, Votes: Votes{Agree: 1, Of: 3}},
+		"labelled by people against it":    {Key: "class_01/e.jpg", PredictedClass: "Dress", Confidence: .5, Timestamp: at, LabelSource: HumanLabel, Votes: Votes{Of: 2}},
+		"labelled by as many as there fit": {Key: "class_01/f.jpg", PredictedClass: "Dress", Confidence: .5, Timestamp: at, LabelSource: HumanLabel, Votes: Votes{Agree: 99, Of: 99}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tags := s.Tags()
@@ -50,6 +53,14 @@ func TestMalformedTagsAreNamed(t *testing.T) {
 		"unknown stratum":                {"class_01/x", TagStratum, "lucky", ErrInvalid},
 		"negative fraction":              {"class_01/x", TagSamplingFraction, "-1", ErrInvalid},
 		"label time in words":            {"class_01/x", TagLabelledAt, "yesterday", ErrInvalid},
+		"votes without a count":          {"class_01/x", TagLabelSource, "human:", ErrInvalid},
+		"votes in words":                 {"class_01/x", TagLabelSource, "human:two/three", ErrInvalid},
+		"votes of no source":             {"class_01/x", TagLabelSource, ":1/3", ErrInvalid},
+		"votes of one":                   {"class_01/x", TagLabelSource, "human:1/1", ErrInvalid},
+		"votes of nobody":                {"class_01/x", TagLabelSource, "human:0/0", ErrInvalid},
+		"more agree than voted":          {"class_01/x", TagLabelSource, "human:4/3", ErrInvalid},
+		"fewer than nobody agree":        {"class_01/x", TagLabelSource, "human:-1/3", ErrInvalid},
+		"votes of a hundred":             {"class_01/x", TagLabelSource, "human:50/100", ErrInvalid},
 		"key without a class directory":  {"x", TagFlagged, "true", ErrInvalid},
 		"key with a deeper path":         {"class_01/a/b", TagFlagged, "true", ErrInvalid},
 		"key that climbs":                {"class_01/..", TagFlagged, "true", ErrInvalid},
@@ -87,11 +98,25 @@ func TestClassListsAreValid(t *testing.T) {
 	}
 }
 
+func TestVotesAreOneTag(t *testing.T) {
+	s := Sample{Key: "class_01/x", PredictedClass: "Bag", Timestamp: time.Unix(0, 0), LabelSource: HumanLabel, Votes: Votes{Agree: 2, Of: 3}}
+	if got := s.Tags()[TagLabelSource]; got != "human:2/3" {
+		t.Errorf("tag %q", got)
+	}
+	if err := ValidTag(TagLabelSource, "human:2/3"); err != nil {
+		t.Error(err)
+	}
+	s.Votes = Votes{}
+	if got := s.Tags()[TagLabelSource]; got != "human" {
+		t.Errorf("one person: tag %q, want it as before there were votes", got)
+	}
+}
+
 func FuzzParseSample(f *testing.F) {
-	f.Add("class_03/a.jpg", "Dress", "0.812", "2026-11-22T04:03:34Z", "random", "0.25")
-	f.Add("class_100/a", "", "1", "", "", "")
-	f.Fuzz(func(t *testing.T, key, class, confidence, stamp, stratum, fraction string) {
-		tags := map[string]string{TagPredictedClass: class, TagConfidence: confidence, TagTimestamp: stamp, TagStratum: stratum, TagSamplingFraction: fraction}
+	f.Add("class_03/a.jpg", "Dress", "0.812", "2026-11-22T04:03:34Z", "random", "0.25", "human:1/3")
+	f.Add("class_100/a", "", "1", "", "", "", "human")
+	f.Fuzz(func(t *testing.T, key, class, confidence, stamp, stratum, fraction, source string) {
+		tags := map[string]string{TagPredictedClass: class, TagConfidence: confidence, TagTimestamp: stamp, TagStratum: stratum, TagSamplingFraction: fraction, TagLabelSource: source}
 		s, err := ParseSample(key, tags)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrIncomplete) {
@@ -103,7 +128,7 @@ func FuzzParseSample(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		if math.Abs(again.Confidence-s.Confidence) > 0.0005 || !again.Timestamp.Equal(s.Timestamp) || again.SamplingFraction != s.SamplingFraction {
+		if math.Abs(again.Confidence-s.Confidence) > 0.0005 || !again.Timestamp.Equal(s.Timestamp) || again.SamplingFraction != s.SamplingFraction || again.Votes != s.Votes || again.LabelSource != s.LabelSource {
 			t.Fatalf("changed on a round trip: %+v, then %+v", s, again)
 		}
 		twice, err := ParseSample(key, again.Tags())
