@@ -47,6 +47,10 @@ func TestRefusalsSayWhatWasWrongAndWhatWouldBeRight(t *testing.T) {
 		"an interval that ends at its start": {[]string{"curate", "--interval", "2026-01-01T00:00:00Z/2026-01-01T00:00:00Z", "--dir", dir}, exitUsage, []string{"want START/END in RFC 3339"}},
 		"neither interval nor span":          {[]string{"curate", "--dir", dir}, exitUsage, []string{"--interval START/END or --last"}},
 		"a format nobody knows":              {[]string{"version", "--format", "xml"}, exitUsage, []string{"want text or json"}},
+		"slices by nothing that is":          {[]string{"accuracy", "--by", "colour"}, exitUsage, []string{`--by "colour": want class, confidence, all or none`}},
+		"a span without a replay":            {[]string{"accuracy", "--since", "30d"}, exitUsage, []string{"--since goes with --replay"}},
+		"a replay of one window":             {[]string{"accuracy", "--replay", "--window", "24h"}, exitUsage, []string{"--window does not go with --replay"}},
+		"a precision in points":              {[]string{"plan", "--half-width", "2"}, exitUsage, []string{"--half-width 2: want a ratio between 0 and 1, as 0.02"}},
 		"a dataset nobody knows":             {[]string{"demo", "--dataset", "mnist"}, exitUsage, []string{"want synthetic or fashion-mnist"}},
 		"fashion-mnist without its folder":   {[]string{"demo", "--dataset", "fashion-mnist"}, exitUsage, []string{"--data DIR"}},
 	} {

@@ -45,11 +45,15 @@ fulfils is refused with the best that can be had.`,
 }
 
 func printPlan(w io.Writer, p estimate.Plan, window string) {
-	fmt.Fprintf(w, "label %.1f random predictions a day (%d in %s), and the accuracy of %s is known to within %.1f points\n", p.PerDay, p.RandomLabels, window, window, 100*p.HalfWidth)
+	if p.RandomLabels > 0 {
+		fmt.Fprintf(w, "label %.1f random predictions a day (%d in %s), and the accuracy of %s is known to within %.1f points\n", p.PerDay, p.RandomLabels, window, window, 100*p.HalfWidth)
+	} else {
+		fmt.Fprintf(w, "no random label is needed: the others give %.1f points for %s\n", 100*p.HalfWidth, window)
+	}
 	if p.NowLabels > 0 {
 		fmt.Fprintf(w, "now %.1f a day (%d in %s) give %.1f points\n", p.NowPerDay, p.NowLabels, window, 100*p.NowHalfWidth)
 	} else {
-		fmt.Fprintf(w, "now none of them is labelled\n")
+		fmt.Fprintln(w, "now none of them is labelled")
 	}
 	if p.OtherLabels > 0 {
 		fmt.Fprintf(w, "%d labels of the other strata come anyway and are counted in\n", p.OtherLabels)

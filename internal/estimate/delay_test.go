@@ -81,5 +81,3 @@ func TestTheDelayToHopeForFallsWithTheDropAndHasNoneAtP0(t *testing.T) {
 		}
 	}
 }
-
-func setWrong(p *Pick, wrong bool) { p.Loss = loss(wrong) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // browser opens a headless Chromium, or skips the test when there is none.
@@ -111,5 +112,17 @@ func TestAPersonAtABrowser(t *testing.T) {
 	readout := read(chromedp.Evaluate[string](`document.querySelectorAll(".chart-wide .hit")[60].dispatchEvent(new PointerEvent("pointerenter")), document.querySelector(".readout").textContent`))
 	if !strings.Contains(readout, "95% bounds") {
 		t.Errorf("readout %q", readout)
+	}
+	step("the chart takes the keyboard", chromedp.Focus("[data-chart]"), chromedp.KeyEvent(kb.End), chromedp.KeyEvent(kb.ArrowLeft))
+	if last := read(chromedp.Text(".readout")); !strings.Contains(last, "95% bounds") || last == readout {
+		t.Errorf("after End and the left arrow the readout is %q", last)
+	}
+	step("a wanted precision and Enter", chromedp.Focus("#points"), chromedp.Evaluate[chromedp.Void](`void document.getElementById("points").select()`), chromedp.KeyEvent("1"+kb.Enter), chromedp.WaitVisible(`#points[value="1"]`))
+	if answer := read(chromedp.Text("#plan .answer")); !strings.Contains(answer, "1\u202f648 random images a day") || !strings.Contains(answer, "±1.0 points") {
+		t.Errorf("the planner answers %q", answer)
+	}
+	step("classes in another order, by keyboard", chromedp.Focus(`.sorts a[href*="sort=name"]`), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(`.sorts a[href*="sort=name"][aria-current]`))
+	if class := read(chromedp.Text("#classes tbody tr:first-child th")); !strings.HasPrefix(class, "Ankle boot") {
+		t.Errorf("by name the first class is %q", class)
 	}
 }

@@ -31,8 +31,8 @@ func (s *server) planOf(ctx context.Context, window time.Duration, name, typed s
 	if b.Points == "" {
 		b.Points = defaultPoints
 	}
-	wish, err := strconv.ParseFloat(strings.Replace(b.Points, ",", ".", 1), 64)
-	if err != nil || !(wish >= 0.1 && wish <= 50) {
+	wish, ok := pointsOf(b.Points)
+	if !ok {
 		b.Points, b.Problem = clip(b.Points, 20), "Want points between 0.1 and 50, such as 2."
 		return b, nil
 	}
@@ -50,6 +50,12 @@ func (s *server) planOf(ctx context.Context, window time.Duration, name, typed s
 	return b, nil
 }
 
+// pointsOf reads a wanted precision in percentage points, as people write it.
+func pointsOf(text string) (v float64, ok bool) {
+	v, err := strconv.ParseFloat(strings.Replace(text, ",", ".", 1), 64)
+	return v, err == nil && v >= 0.1 && v <= 50
+}
+
 // planWords says a plan in sentences that also read well aloud.
 func planWords(p estimate.Plan, window string) []string {
 	now := fmt.Sprintf("Today %s of them are labelled a day, which gives ±%s points.", perDay(p.NowPerDay), onePoint(p.NowHalfWidth))
@@ -62,7 +68,7 @@ func planWords(p estimate.Plan, window string) []string {
 	}
 	out := []string{answer, now}
 	if p.OtherLabels > 0 {
-		out = append(out, fmt.Sprintf("The %s of the other strata come anyway and are counted in.", plural(p.OtherLabels, "label", "labels")))
+		out = append(out, fmt.Sprintf("Counted in: %s of the other strata, which come anyway.", plural(p.OtherLabels, "label", "labels")))
 	}
 	return out
 }

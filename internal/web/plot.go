@@ -52,10 +52,11 @@ func scaleOf(steps int, values ...float64) plotScale {
 	}
 	for _, step := range []float64{.05, .1, .25, .5} {
 		s := plotScale{math.Floor(low/step+1e-9) * step, math.Ceil(high/step-1e-9) * step, step}
-		if s.high-s.low < 2*step {
-			s.low = s.high - 2*step
-		}
 		s.low, s.high = max(s.low, 0), min(s.high, 1)
+		if s.high-s.low < 2*step-1e-9 {
+			s.low = max(s.high-2*step, 0)
+			s.high = s.low + 2*step
+		}
 		if s.high-s.low < float64(steps)*step+1e-9 {
 			return s
 		}
