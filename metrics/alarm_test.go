@@ -244,7 +244,7 @@ func TestASlotOfAnotherLengthOverlapsNothing(t *testing.T) {
 	w.metrics.SetChampion(champion(refA, noon), nil)
 	w.hour(20)
 	w.advance()
-	slots, err := w.ledger.AlarmSlots(t.Context(), "garments", 0)
+	slots, err := ledger.All(w.ledger.AlarmSlots(t.Context(), "garments", dg.Interval{}))
 	must(t, err)
 	for i := 1; i < len(slots); i++ {
 		if slots[i].Slot.Start.Before(slots[i-1].Slot.End) {
@@ -261,9 +261,9 @@ func TestReplayFindsAChangedSlot(t *testing.T) {
 	w.hours(refA, 0, 5, 4)
 	w.hour(10)
 	w.advance()
-	slots, err := w.ledger.AlarmSlots(t.Context(), "garments", 1)
+	slots, err := ledger.All(w.ledger.AlarmSlots(t.Context(), "garments", dg.Interval{}))
 	must(t, err)
-	forged := slots[0]
+	forged := slots[len(slots)-1]
 	forged.Slot = dg.Interval{Start: forged.Slot.End, End: forged.Slot.End.Add(time.Hour)}
 	must(t, w.ledger.CloseSlot(t.Context(), forged)) // the fifth slot's result under the sixth's name
 	if r, err := w.metrics.Replay(t.Context(), dg.Interval{}); !errors.Is(err, dg.ErrConflict) || r.Slots != 5 {

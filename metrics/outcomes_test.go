@@ -224,7 +224,7 @@ func TestClosedSlotsStayWhatTheyWere(t *testing.T) {
 	w.hour(8)
 	w.advance()
 	before := w.status()
-	old, err := w.ledger.AlarmSlots(t.Context(), "garments", 0)
+	old, err := ledger.All(w.ledger.AlarmSlots(t.Context(), "garments", dg.Interval{}))
 	must(t, err)
 	for i := range 30 {
 		w.withdraw(fmt.Sprintf("%06d.png", 60*4+i+1))
@@ -237,7 +237,7 @@ func TestClosedSlotsStayWhatTheyWere(t *testing.T) {
 	w.advance()
 	w.hour(7) // the clock steps back
 	w.advance()
-	now, err := w.ledger.AlarmSlots(t.Context(), "garments", 0)
+	now, err := ledger.All(w.ledger.AlarmSlots(t.Context(), "garments", dg.Interval{}))
 	must(t, err)
 	if fmt.Sprint(now) != fmt.Sprint(old) || w.status() != before || len(old) != 5 {
 		t.Errorf("%d slots, were %d; %+v, was %+v", len(now), len(old), w.status(), before)

@@ -97,12 +97,11 @@ func difference(a, b []byte) []byte {
 // replaySlots goes through the alarm's slots in order. Each starts from the
 // stored memory of the one before, so slots before iv need not be computed.
 func (m *Metrics) replaySlots(ctx context.Context, iv dg.Interval, r *ReplayReport) error {
-	stored, err := m.ledger.AlarmSlots(ctx, m.o.Model, 0)
-	if err != nil {
-		return err
-	}
 	var before ledger.AlarmSlot
-	for _, s := range stored {
+	for s, err := range m.ledger.AlarmSlots(ctx, m.o.Model, dg.Interval{End: iv.End}) {
+		if err != nil {
+			return err
+		}
 		if iv.Contains(s.Slot.End) {
 			var mem memory
 			if s.ModelVersion == before.ModelVersion && s.Started.Equal(before.Started) {

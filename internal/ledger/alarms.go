@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"time"
 
@@ -137,25 +138,35 @@ func (l *Ledger) CloseSlot(ctx context.Context, s AlarmSlot, events ...Event) er
 	})
 }
 
-// AlarmSlots returns the closed slots of a model in order, at most limit from
-// the end; limit 0 means all.
-func (l *Ledger) AlarmSlots(ctx context.Context, model string, limit int) ([]AlarmSlot, error) {
-	if limit <= 0 {
-		limit = math.MaxInt
+// slotsPerPage bounds what is held at once while slots are streamed.
+const slotsPerPage = 100
+
+// AlarmSlots streams the closed slots of a model that end within iv, by the
+// time at which their champion took over, its version, and the slot; a zero
+// End is no bound.
+func (l *Ledger) AlarmSlots(ctx context.Context, model string, iv dg.Interval) iter.Seq2[AlarmSlot, error] {
+	end := bound(iv.End)
+	if iv.End.IsZero() {
+		end = math.MaxInt64
 	}
-	slots, err := collect(ctx, l, "alarm slots of "+model, func(rows *sql.Rows) (s AlarmSlot, err error) {
+	scan := func(rows *sql.Rows) (s AlarmSlot, err error) {
 		var started, start, end, closed int64
 		var inputs, outcome, memory string
 		err = rows.Scan(&s.Model, &s.ModelVersion, &started, &start, &end, &closed, &inputs, &outcome, &memory)
 		s.Started, s.Slot, s.ClosedAt = fromNanos(started), dg.Interval{Start: fromNanos(start), End: fromNanos(end)}, fromNanos(closed)
 		s.Inputs, s.Outcome, s.Memory = json.RawMessage(inputs), json.RawMessage(outcome), json.RawMessage(memory)
 		return s, err
-	}, `SELECT model, model_version, started, slot_start, slot_end, closed_at, inputs, outcome, memory FROM alarm_slots
-		WHERE model = ? ORDER BY started DESC, model_version DESC, slot_start DESC LIMIT ?`, model, limit)
-	for i, j := 0, len(slots)-1; i < j; i, j = i+1, j-1 {
-		slots[i], slots[j] = slots[j], slots[i]
 	}
-	return slots, err
+	const columns = `SELECT model, model_version, started, slot_start, slot_end, closed_at, inputs, outcome, memory FROM alarm_slots
+		WHERE model = ? AND slot_end >= ? AND slot_end < ? `
+	const order = `ORDER BY started, model_version, slot_start LIMIT ?`
+	return pages(slotsPerPage, func(last *AlarmSlot) ([]AlarmSlot, error) {
+		if last == nil {
+			return collect(ctx, l, "alarm slots of "+model, scan, columns+order, model, bound(iv.Start), end, slotsPerPage)
+		}
+		return collect(ctx, l, "alarm slots of "+model, scan, columns+`AND (started, model_version, slot_start) > (?, ?, ?) `+order,
+			model, bound(iv.Start), end, nanos(last.Started), last.ModelVersion, nanos(last.Slot.Start), slotsPerPage)
+	})
 }
 
 // NextPrediction returns the time of the first prediction of a version within

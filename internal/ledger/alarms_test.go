@@ -48,12 +48,13 @@ func TestASlotClosesOnceAndWithItsEvents(t *testing.T) {
 	}
 	start("v2", t0.Add(5*time.Hour))
 	must(t, l.CloseSlot(ctx, slot("v2", t0.Add(5*time.Hour), 6)))
-	got := get[[]AlarmSlot](t)(l.AlarmSlots(ctx, "m", 0))
+	got := get[[]AlarmSlot](t)(All(l.AlarmSlots(ctx, "m", dg.Interval{})))
 	if len(got) != 2 || got[0].ModelVersion != "v1" || got[1].ModelVersion != "v2" || string(got[0].Inputs) != `{"a":1}` || !got[0].Started.Equal(t0) {
 		t.Errorf("slots = %+v", got)
 	}
-	if got := get[[]AlarmSlot](t)(l.AlarmSlots(ctx, "m", 1)); len(got) != 1 || got[0].ModelVersion != "v2" {
-		t.Errorf("the newest slot = %+v", got)
+	end := got[1].Slot.End
+	if got := get[[]AlarmSlot](t)(All(l.AlarmSlots(ctx, "m", dg.Interval{Start: end, End: end.Add(1)}))); len(got) != 1 || got[0].ModelVersion != "v2" {
+		t.Errorf("the slot that ends at %s = %+v", end, got)
 	}
 }
 

@@ -3,10 +3,8 @@ package ledger
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	dg "driftgate"
@@ -55,35 +53,37 @@ func (l *Ledger) Captured(ctx context.Context, samples ...dg.Sample) error {
 	if len(samples) == 0 {
 		return nil
 	}
+	ids := make([]string, len(samples))
+	for i, s := range samples {
+		if err := checkSample(s); err != nil {
+			return fmt.Errorf("ledger: captured: %w", err)
+		}
+		ids[i] = s.ID()
+	}
 	return l.tx(ctx, "captured", func(tx *sql.Tx) error {
-		get, err := tx.PrepareContext(ctx, selectByID)
+		records, err := recordsOf(ctx, tx, ids)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = get.Close() }()
-		put, err := prepareRecord(ctx, tx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = put.Close() }()
-		for _, s := range samples {
-			if err := checkSample(s); err != nil {
-				return err
-			}
-			old, err := found(get.QueryRowContext(ctx, s.ID()), s.ID())
-			switch {
-			case errors.Is(err, dg.ErrNotFound):
+		var next []Record
+		for i, s := range samples {
+			old, known := records[ids[i]]
+			if !known {
 				old = Unseen(s)
-			case err != nil:
-				return err
 			}
-			if next, changed := merged(old, s); changed {
-				if err := putRecord(ctx, put, next, l.threshold); err != nil {
+			r, changed := merged(old, s)
+			records[ids[i]] = r
+			if !changed {
+				continue
+			}
+			next = append(next, r)
+			if known {
+				if err := unreadTags(ctx, tx, ids[i]); err != nil {
 					return err
 				}
 			}
 		}
-		return nil
+		return l.save(ctx, tx, next...)
 	})
 }
 
@@ -127,55 +127,4 @@ func lateStratum(r Record) dg.Stratum {
 		return dg.Flagged
 	}
 	return dg.Corrected
-}
-
-// upsert writes every column of a record.
-var upsert = func() string {
-	columns := strings.Split(strings.Join(strings.Fields(recordColumns), " ")+", reason, outcome, agreement", ", ")
-	var sets []string
-	for _, c := range columns {
-		if c != "id" {
-			sets = append(sets, c+" = excluded."+c)
-		}
-	}
-	return `INSERT INTO samples (` + strings.Join(columns, ", ") + `) VALUES (?` + strings.Repeat(", ?", len(columns)-1) +
-		`) ON CONFLICT (id) DO UPDATE SET ` + strings.Join(sets, ", ")
-}()
-
-// prepareRecord prepares upsert.
-func prepareRecord(ctx context.Context, tx *sql.Tx) (*sql.Stmt, error) {
-	return tx.PrepareContext(ctx, upsert)
-}
-
-func putRecord(ctx context.Context, put *sql.Stmt, r Record, threshold float64) error {
-	outcome := 0
-	switch {
-	case r.Correct():
-		outcome = 1
-	case r.State == Labelled:
-		outcome = 2
-	}
-	_, err := put.ExecContext(ctx, r.Key, r.ID(), tagNanos(r.Timestamp), r.PredictedClass, confidence(r.Confidence),
-		r.Flagged, r.CorrectedClass, r.ModelVersion, r.InProduction, string(r.State), string(r.Stratum), r.SamplingFraction,
-		nanos(r.Interval), r.Selected, r.Placed, r.Label, string(r.LabelSource), tagNanos(r.LabelledAt),
-		r.Votes.Agree, r.Votes.Of, string(reasonOf(r.Sample, threshold)), outcome, r.agreement())
-	if err != nil {
-		return fmt.Errorf("sample %s: %w", r.ID(), err)
-	}
-	return nil
-}
-
-// save writes one record within a transaction.
-func (l *Ledger) save(ctx context.Context, tx *sql.Tx, rs ...Record) error {
-	put, err := prepareRecord(ctx, tx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = put.Close() }()
-	for _, r := range rs {
-		if err := putRecord(ctx, put, r, l.threshold); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -91,15 +91,12 @@ type SliceTally struct {
 // curated are grouped by what their tags say, under the zero interval. version
 // "" counts every version.
 func (l *Ledger) Tallies(ctx context.Context, version string, ivs ...dg.Interval) ([][]Tally, error) {
-	l.settleSome(ctx)
 	out := make([][]Tally, len(ivs))
-	err := l.snapshot(ctx, "tallies", func(tx *sql.Tx) error {
+	err := l.settled(ctx, "tallies", func(tx *sql.Tx) (err error) {
 		for i, iv := range ivs {
-			found, err := cells(ctx, tx, whole, version, iv)
-			if err != nil {
+			if out[i], err = tallies(ctx, tx, version, iv); err != nil {
 				return err
 			}
-			out[i] = found.tallies("")
 		}
 		return nil
 	})
@@ -113,25 +110,69 @@ func (l *Ledger) Tallies(ctx context.Context, version string, ivs ...dg.Interval
 // confidence: the classes first, by name, then the bands, by edge. A prediction
 // without a class, or without a confidence, is in none. version "" counts every
 // version.
-func (l *Ledger) Slices(ctx context.Context, version string, iv dg.Interval) ([]SliceTally, error) {
-	l.settleSome(ctx)
-	var out []SliceTally
-	err := l.snapshot(ctx, "slices", func(tx *sql.Tx) error {
-		for _, by := range []slice{byClass, byBand} {
-			found, err := cells(ctx, tx, by, version, iv)
-			if err != nil {
+func (l *Ledger) Slices(ctx context.Context, version string, iv dg.Interval) (out []SliceTally, err error) {
+	err = l.settled(ctx, "slices", func(tx *sql.Tx) error {
+		out, err = sliced(ctx, tx, version, iv)
+		return err
+	})
+	return out, err
+}
+
+// WindowTally is all that the figures of one window rest on.
+type WindowTally struct {
+	Tallies []Tally
+	Earlier []Tally // of the interval of the same length just before
+	Slices  []SliceTally
+}
+
+// Windows is [Ledger.Tallies] and [Ledger.Slices] of several windows, with the
+// tallies of the time before each, all as they are at one moment.
+func (l *Ledger) Windows(ctx context.Context, version string, ivs ...dg.Interval) ([]WindowTally, error) {
+	out := make([]WindowTally, len(ivs))
+	err := l.settled(ctx, "windows", func(tx *sql.Tx) (err error) {
+		for i, iv := range ivs {
+			w := &out[i]
+			if w.Tallies, err = tallies(ctx, tx, version, iv); err != nil {
 				return err
 			}
-			part, err := sliceTallies(by, found)
-			if err != nil {
+			before := dg.Interval{Start: iv.Start.Add(-iv.Length()), End: iv.Start}
+			if w.Earlier, err = tallies(ctx, tx, version, before); err != nil {
 				return err
 			}
-			out = append(out, part...)
+			if w.Slices, err = sliced(ctx, tx, version, iv); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	return out, nil
+}
+
+// settled is snapshot for readers of tallies, which settle first.
+func (l *Ledger) settled(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
+	l.settleSome(ctx)
+	return l.snapshot(ctx, doing, f)
+}
+
+func tallies(ctx context.Context, tx *sql.Tx, version string, iv dg.Interval) ([]Tally, error) {
+	found, err := cells(ctx, tx, whole, version, iv)
+	return found.tallies(""), err
+}
+
+func sliced(ctx context.Context, tx *sql.Tx, version string, iv dg.Interval) (out []SliceTally, err error) {
+	for _, by := range []slice{byClass, byBand} {
+		found, err := cells(ctx, tx, by, version, iv)
+		if err != nil {
+			return nil, err
+		}
+		part, err := sliceTallies(by, found)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, part...)
 	}
 	return out, nil
 }
@@ -196,7 +237,6 @@ func (l *Ledger) Grid(ctx context.Context, version string, iv dg.Interval, step 
 	if step <= 0 || iv.Start.IsZero() {
 		return nil, fmt.Errorf("ledger: grid: step %s from %s: want over 0s, and a start: %w", step, iv.Start, dg.ErrInvalid)
 	}
-	l.settleSome(ctx)
 	start := bound(iv.Start)
 	var widths []int64 // of the cells that never lie across two of the grid's
 	for _, w := range whole.widths() {
@@ -205,7 +245,7 @@ func (l *Ledger) Grid(ctx context.Context, version string, iv dg.Interval, step 
 		}
 	}
 	found := map[gridKey]GridTally{}
-	err := l.snapshot(ctx, "grid", func(tx *sql.Tx) error {
+	err := l.settled(ctx, "grid", func(tx *sql.Tx) error {
 		stretches := []stretch{{0, start, bound(iv.End)}}
 		if len(widths) > 0 {
 			var err error

@@ -233,7 +233,7 @@ func TestEveryQueryGoesByIndex(t *testing.T) {
 		{"NextPrediction", "(model_version=? AND at", func() error { _, _, err := l.NextPrediction(ctx, "v", iv); return err }},
 		{"Answers", "answers_at", func() error { _, err := l.Answers(ctx, t0); return err }},
 		{"Events", "autoindex_events", func() error { _, err := l.Events(ctx, iv); return err }},
-		{"AlarmSlots", "autoindex_alarm_slots", func() error { _, err := l.AlarmSlots(ctx, "m", 0); return err }},
+		{"AlarmSlots", "autoindex_alarm_slots", func() error { return last(l.AlarmSlots(ctx, "m", iv)) }},
 	} {
 		spy.explain(q.name, q.index, q.run)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	dg "driftgate"
@@ -32,23 +34,27 @@ func (l *Ledger) Decide(ctx context.Context, ds []Decision) error {
 		return nil
 	}
 	return l.tx(ctx, "decide", func(tx *sql.Tx) error {
-		get, err := tx.PrepareContext(ctx, selectByID)
+		ids := make([]string, len(ds))
+		for i, d := range ds {
+			ids[i] = d.ID
+		}
+		records, err := recordsOf(ctx, tx, ids)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = get.Close() }()
 		var next []Record
 		for _, d := range ds {
-			old, err := found(get.QueryRowContext(ctx, d.ID), d.ID)
-			if err != nil {
-				return err
+			old, ok := records[d.ID]
+			if !ok {
+				return fmt.Errorf("sample %q: %w", d.ID, dg.ErrNotFound)
 			}
 			r, err := decided(old, d)
 			if err != nil {
 				return err
 			}
-			if r != old {
+			if !r.same(old) {
 				next = append(next, r)
+				records[d.ID] = r
 			}
 		}
 		return l.save(ctx, tx, next...)
@@ -98,14 +104,15 @@ func (l *Ledger) Placed(ctx context.Context, ids ...string) error {
 		return nil
 	}
 	return l.tx(ctx, "placed", func(tx *sql.Tx) error {
-		set, err := tx.PrepareContext(ctx, `UPDATE samples SET placed = 1 WHERE id = ? AND placed = 0 AND state IN ('waiting', 'noisy')`)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = set.Close() }()
-		for _, id := range ids {
-			if _, err := set.ExecContext(ctx, id); err != nil {
-				return fmt.Errorf("sample %s: %w", id, err)
+		for some := range slices.Chunk(ids, idsPerQuery) {
+			args := make([]any, len(some))
+			for i, id := range some {
+				args[i] = id
+			}
+			_, err := tx.ExecContext(ctx, `UPDATE samples SET placed = 1 WHERE placed = 0 AND state IN ('waiting', 'noisy')
+				AND id IN (?`+strings.Repeat(", ?", len(some)-1)+`)`, args...)
+			if err != nil {
+				return err
 			}
 		}
 		return nil

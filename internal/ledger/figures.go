@@ -28,7 +28,7 @@ type Figure struct {
 	Result       json.RawMessage
 }
 
-// maxInputs bounds the unpacked inputs of one figure, in bytes.
+// maxInputs bounds the unpacked inputs of one figure, and its result, in bytes.
 const maxInputs = 64 << 20
 
 // AddFigures keeps figures, in one transaction. A figure of the same model,
@@ -41,18 +41,22 @@ func (l *Ledger) AddFigures(ctx context.Context, figures ...Figure) error {
 	}
 	return l.tx(ctx, "add figures", func(tx *sql.Tx) error {
 		for _, f := range figures {
-			if f.Model == "" || f.Window == "" || f.End.IsZero() || f.At.IsZero() || len(f.Inputs) > maxInputs {
-				return fmt.Errorf("figure of model %q, window %q, end %s, published %s, inputs of %d bytes: want all of them, and at most %d bytes: %w",
-					f.Model, f.Window, f.End, f.At, len(f.Inputs), maxInputs, dg.ErrInvalid)
+			if f.Model == "" || f.Window == "" || f.End.IsZero() || f.At.IsZero() || max(len(f.Inputs), len(f.Result)) > maxInputs {
+				return fmt.Errorf("figure of model %q, window %q, end %s, published %s, inputs of %d and result of %d bytes: want all of them, and at most %d bytes: %w",
+					f.Model, f.Window, f.End, f.At, len(f.Inputs), len(f.Result), maxInputs, dg.ErrInvalid)
 			}
-			packed, err := pack(f.Inputs)
+			inputs, err := pack(f.Inputs)
+			if err != nil {
+				return err
+			}
+			result, err := pack(f.Result)
 			if err != nil {
 				return err
 			}
 			_, err = tx.ExecContext(ctx, `INSERT INTO figures (model, window_end, window_name, model_version, published_at, inputs, result)
 				VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model, window_end, window_name, model_version, published_at)
 				DO UPDATE SET inputs = excluded.inputs, result = excluded.result`,
-				f.Model, nanos(f.End), f.Window, f.ModelVersion, nanos(f.At), packed, string(f.Result))
+				f.Model, nanos(f.End), f.Window, f.ModelVersion, nanos(f.At), inputs, result)
 			if err != nil {
 				return err
 			}
@@ -79,20 +83,21 @@ func pack(b []byte) ([]byte, error) {
 func unpack(b []byte) ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("inputs: %w: %w", dg.ErrInvalid, err)
+		return nil, fmt.Errorf("packed JSON: %w: %w", dg.ErrInvalid, err)
 	}
 	out, err := io.ReadAll(io.LimitReader(r, maxInputs+1))
 	if err == nil && len(out) > maxInputs {
 		err = fmt.Errorf("over %d bytes", maxInputs)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("inputs: %w: %w", dg.ErrInvalid, err)
+		return nil, fmt.Errorf("packed JSON: %w: %w", dg.ErrInvalid, err)
 	}
 	return out, nil
 }
 
-// figuresPerPage bounds what is held at once while figures are streamed.
-const figuresPerPage = 200
+// figuresPerPage bounds what is held at once while figures are streamed: the
+// inputs of a week are a megabyte.
+const figuresPerPage = 8
 
 // Figures streams the figures of a model whose windows end within iv, by end,
 // window, version and time of publication. Figures that are added meanwhile may
@@ -100,13 +105,15 @@ const figuresPerPage = 200
 func (l *Ledger) Figures(ctx context.Context, model string, iv dg.Interval) iter.Seq2[Figure, error] {
 	scan := func(rows *sql.Rows) (f Figure, err error) {
 		var end, at int64
-		var packed []byte
-		var result string
-		if err = rows.Scan(&end, &f.Window, &f.ModelVersion, &at, &packed, &result); err != nil {
+		var inputs, result []byte
+		if err = rows.Scan(&end, &f.Window, &f.ModelVersion, &at, &inputs, &result); err != nil {
 			return f, err
 		}
-		f.Model, f.End, f.At, f.Result = model, fromNanos(end), fromNanos(at), json.RawMessage(result)
-		f.Inputs, err = unpack(packed)
+		f.Model, f.End, f.At = model, fromNanos(end), fromNanos(at)
+		if f.Inputs, err = unpack(inputs); err != nil {
+			return f, err
+		}
+		f.Result, err = unpack(result)
 		return f, err
 	}
 	const columns = `SELECT window_end, window_name, model_version, published_at, inputs, result FROM figures WHERE model = ? `

@@ -139,6 +139,13 @@ func insertRows[T any](ctx context.Context, tx *sql.Tx, begin, end string, rows 
 	return nil
 }
 
+// unreadTags makes the tags of a sample's objects unread: the service has
+// edited them, so the ledger knows more than the digest does.
+func unreadTags(ctx context.Context, tx *sql.Tx, id string) error {
+	_, err := tx.ExecContext(ctx, `UPDATE objects SET tags = '' WHERE id = ? AND tags <> ''`, id)
+	return err
+}
+
 func dropObjects(ctx context.Context, tx *sql.Tx, objects []Object) error {
 	for _, o := range objects {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM objects WHERE bucket = ? AND object_key = ?`, o.Bucket, o.Key); err != nil {

@@ -135,6 +135,11 @@ func (tr truth) check(l *Ledger, rng *rand.Rand, version string, iv dg.Interval)
 	if got, want := get[[][]Tally](t)(l.Tallies(ctx, version, iv))[0], tr.tally(inside); !reflect.DeepEqual(got, want) {
 		t.Fatalf("tallies of %q in %s:\n got %+v\nwant %+v", version, iv, got, want)
 	}
+	before := dg.Interval{Start: iv.Start.Add(-iv.Length()), End: iv.Start}
+	w := get[[]WindowTally](t)(l.Windows(ctx, version, iv))[0]
+	if want := (WindowTally{tr.tally(inside), get[[][]Tally](t)(l.Tallies(ctx, version, before))[0], get[[]SliceTally](t)(l.Slices(ctx, version, iv))}); !reflect.DeepEqual(w, want) {
+		t.Fatalf("window of %q in %s:\n got %+v\nwant %+v", version, iv, w, want)
+	}
 	seen := 0
 	for _, s := range get[[]SliceTally](t)(l.Slices(ctx, version, iv)) {
 		want := tr.tally(func(r truthRow) bool {

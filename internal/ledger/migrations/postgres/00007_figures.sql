@@ -9,8 +9,8 @@ CREATE TABLE figures (
     window_name   TEXT COLLATE "C" NOT NULL,
     model_version TEXT COLLATE "C" NOT NULL,
     published_at  BIGINT           NOT NULL,
-    inputs        BYTEA            NOT NULL,             -- JSON, gzip
-    result        TEXT COLLATE "C" NOT NULL,             -- JSON
+    inputs        BYTEA            NOT NULL,             -- JSON, gzip; so is the next
+    result        BYTEA            NOT NULL,
     PRIMARY KEY (model, window_end, window_name, model_version, published_at)
 );
 CREATE INDEX figures_published ON figures (published_at);

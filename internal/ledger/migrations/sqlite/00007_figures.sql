@@ -9,8 +9,8 @@ CREATE TABLE figures (
     window_name   TEXT    NOT NULL,
     model_version TEXT    NOT NULL,
     published_at  INTEGER NOT NULL,
-    inputs        BLOB    NOT NULL,             -- JSON, gzip
-    result        TEXT    NOT NULL,             -- JSON
+    inputs        BLOB    NOT NULL,             -- JSON, gzip; so is the next
+    result        BLOB    NOT NULL,
     PRIMARY KEY (model, window_end, window_name, model_version, published_at)
 );
 CREATE INDEX figures_published ON figures (published_at);
