@@ -49,8 +49,8 @@ type taskList struct {
 }
 
 type labelProgress struct {
-	Waiting  int `json:"waiting" doc:"picked, not answered"`
-	Answered int `json:"answered" doc:"answered, not collected"`
+	Waiting  int `json:"waiting" doc:"picked, and somebody is still to answer"`
+	Answered int `json:"answered" doc:"answered by as many people as are asked, not collected"`
 	Labelled int `json:"labelled" doc:"ever, in the clean bucket"`
 }
 
@@ -60,18 +60,18 @@ func progressOf(p ledger.LabelProgress) labelProgress {
 
 // AnnotatorInput names who labels (exported, since huma reads no fields of an
 // unexported embedded struct). The names keep two people from getting the
-// same task.
+// same task, and one person from being asked twice where several are.
 type AnnotatorInput struct {
-	Header string `header:"X-Annotator" maxLength:"100" doc:"who labels; default api"`
-	Query  string `query:"annotator" maxLength:"100" doc:"the same, where headers can't be set"`
+	Header string `header:"X-Annotator" maxLength:"64" doc:"who labels; default api"`
+	Query  string `query:"annotator" maxLength:"64" doc:"the same, where headers can't be set"`
 }
 
-var annotatorForm = regexp.MustCompile(`^[\p{L}\p{N}_.@+ -]{1,100}$`)
+var annotatorForm = regexp.MustCompile(`^[\p{L}\p{N}_.@+ -]{1,64}$`)
 
 func (a AnnotatorInput) name(further ...string) (string, error) {
 	name := cmp.Or(append([]string{a.Header, a.Query}, append(further, "api")...)...)
 	if !annotatorForm.MatchString(name) {
-		return "", fmt.Errorf("annotator %q: want 1 to 100 letters, digits, spaces and _ . @ + -: %w", name, dg.ErrInvalid)
+		return "", fmt.Errorf("annotator %q: want 1 to 64 letters, digits, spaces and _ . @ + -: %w", name, dg.ErrInvalid)
 	}
 	return name, nil
 }
@@ -86,7 +86,7 @@ func (s *server) addLabelAPI(api huma.API) {
 		Body struct {
 			ID    string `json:"id" minLength:"1" maxLength:"1024"`
 			Label string `json:"label" minLength:"1" maxLength:"256"`
-			Who   string `json:"annotator,omitempty" maxLength:"100" doc:"who labels, if neither header nor query says so"`
+			Who   string `json:"annotator,omitempty" maxLength:"64" doc:"who labels, if neither header nor query says so"`
 		}
 	}) (*struct{}, error) {
 		who, err := in.name(in.Body.Who)
@@ -116,6 +116,16 @@ func (s *server) addLabelAPI(api huma.API) {
 		}
 		t, err := s.d.Labelling.Undo(ctx, who)
 		return answer(taskOf(t)), err
+	})
+	withdraw := op("withdraw-label", "POST", "/labels/withdraw", "Labels", "Take a collected label back")
+	withdraw.Description = "The label's object leaves the clean bucket; at the next pass over the buckets the label leaves every window, and people are asked again. Counters and closed alarm slots stay as they are."
+	withdraw.Errors = append(withdraw.Errors, http.StatusNotFound)
+	register(s, api, withdraw, func(ctx context.Context, in *struct {
+		Body struct {
+			ID string `json:"id" minLength:"1" maxLength:"1024"`
+		}
+	}) (*struct{}, error) {
+		return nil, s.d.Labelling.Withdraw(ctx, in.Body.ID)
 	})
 	register(s, api, op("label-progress", "GET", "/labels/progress", "Labels", "How far labelling has come"),
 		func(ctx context.Context, _ *none) (*out[labelProgress], error) {

@@ -65,6 +65,7 @@ type Labelling interface {
 	Answer(ctx context.Context, annotator, id, label string) error
 	Skip(ctx context.Context, annotator, id string) error
 	Undo(ctx context.Context, annotator string) (labelling.Task, error)
+	Withdraw(ctx context.Context, id string) error
 	Progress(ctx context.Context) (ledger.LabelProgress, error)
 	Image(ctx context.Context, id string) (body []byte, contentType string, err error)
 	Export(ctx context.Context, w io.Writer, format string) (n int, err error)

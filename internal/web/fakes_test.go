@@ -232,6 +232,9 @@ func (f fakeLabels) Undo(context.Context, string) (labelling.Task, error) {
 	delete(f.labels, t.ID)
 	return t, f.err
 }
+func (f fakeLabels) Withdraw(ctx context.Context, id string) error {
+	return f.Answer(ctx, "", id, "withdrawn")
+}
 func (f fakeLabels) Progress(context.Context) (ledger.LabelProgress, error) {
 	return ledger.LabelProgress{Waiting: 37, Answered: 4, Labelled: 1289}, nil
 }
