@@ -299,7 +299,7 @@ func (m *Metrics) inputs(ctx context.Context, version string, slot dg.Interval, 
 	}
 	for _, p := range picks {
 		s := at(p.Stratum, p.Interval)
-		s.Picks = append(s.Picks, slotPick{ID: p.ID, Wrong: p.Labelled && !p.Correct})
+		s.Picks = append(s.Picks, pickOf(p))
 	}
 	return in, nil
 }

@@ -3,11 +3,13 @@ package metrics
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	dg "driftgate"
 	"driftgate/internal/estimate"
+	"driftgate/internal/ledger"
 )
 
 // slotRules is the version of [memory.next] that new slots are closed by. Slots
@@ -55,6 +57,14 @@ type slotPick struct {
 	ID    string  `json:"id"`
 	Wrong bool    `json:"wrong,omitempty"`
 	Loss  float64 `json:"loss,omitempty"` // share of people who disagree with the model, where they were not of one mind
+}
+
+func pickOf(p ledger.Pick) slotPick {
+	out := slotPick{ID: p.ID, Wrong: p.Labelled && !p.Correct}
+	if p.Labelled && p.Agreement > 0 && p.Agreement < 1 {
+		out.Loss = math.Round(1000*(1-p.Agreement)) / 1000 // as the ledger keeps it
+	}
+	return out
 }
 
 // loss is what the detector bets on.

@@ -138,6 +138,20 @@ func TestDisagreementIsLessThanAnError(t *testing.T) {
 	if !slices.Equal(losses, []float64{2. / 3, 1. / 3, 1, 0}) {
 		t.Errorf("losses %v", losses)
 	}
+	for _, tt := range []struct {
+		in   ledger.Pick
+		want slotPick
+	}{
+		{ledger.Pick{ID: "a"}, slotPick{ID: "a"}},
+		{ledger.Pick{ID: "a", Labelled: true, Correct: true, Agreement: 1}, slotPick{ID: "a"}},
+		{ledger.Pick{ID: "a", Labelled: true}, slotPick{ID: "a", Wrong: true}},
+		{ledger.Pick{ID: "a", Labelled: true, Correct: true, Agreement: .667}, slotPick{ID: "a", Loss: .333}},
+		{ledger.Pick{ID: "a", Labelled: true, Agreement: .333}, slotPick{ID: "a", Wrong: true, Loss: .667}},
+	} {
+		if got := pickOf(tt.in); got != tt.want {
+			t.Errorf("%+v becomes %+v, want %+v", tt.in, got, tt.want)
+		}
+	}
 }
 
 func TestSlotsOfANewerDriftgateAreRefused(t *testing.T) {

@@ -76,25 +76,22 @@ func (m *Metrics) AccuracyOf(ctx context.Context, version string, window time.Du
 	return in[0].figures(), nil
 }
 
-// read gathers the inputs of windows that end together.
+// read gathers the inputs of windows that end together, as they are at one
+// moment.
 func (m *Metrics) read(ctx context.Context, version string, reference estimate.Rectifier, end time.Time, windows ...time.Duration) ([]windowInputs, error) {
-	in := make([]windowInputs, len(windows))
-	spans := make([]dg.Interval, 0, 2*len(windows))
+	spans := make([]dg.Interval, len(windows))
 	for i, w := range windows {
-		in[i] = windowInputs{Version: version, Start: end.Add(-w), End: end, MinLabels: m.o.MinLabels, Reference: reference}
-		spans = append(spans, dg.Interval{Start: end.Add(-w), End: end}, dg.Interval{Start: end.Add(-2 * w), End: end.Add(-w)})
+		spans[i] = dg.Interval{Start: end.Add(-w), End: end}
 	}
-	tallies, err := m.ledger.Tallies(ctx, version, spans...)
+	found, err := m.ledger.Windows(ctx, version, spans...)
 	if err != nil {
 		return nil, err
 	}
-	for i := range in {
-		in[i].setTallies(tallies[2*i], tallies[2*i+1])
-		parts, err := m.ledger.Slices(ctx, version, spans[2*i])
-		if err != nil {
-			return nil, err
-		}
-		in[i].setSlices(parts)
+	in := make([]windowInputs, len(windows))
+	for i, f := range found {
+		in[i] = windowInputs{Version: version, Start: spans[i].Start, End: end, MinLabels: m.o.MinLabels, Reference: reference}
+		in[i].setTallies(f.Tallies, f.Earlier)
+		in[i].setSlices(f.Slices)
 	}
 	return in, nil
 }
