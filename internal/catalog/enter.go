@@ -15,10 +15,9 @@ import (
 // enter looks at listed objects: what is plain news it enters, what the ledger
 // has already it only remembers, and the rest it marks as pending.
 func (s *side) enter(ctx context.Context, batch []item) error {
-	ids, times := make([]string, len(batch)), map[string]int{}
+	ids := make([]string, len(batch))
 	for i, o := range batch {
 		ids[i] = path.Base(o.Key)
-		times[ids[i]]++
 	}
 	records, err := s.c.ledger.Records(ctx, ids...)
 	if err != nil {
@@ -45,11 +44,8 @@ func (s *side) enter(ctx context.Context, batch []item) error {
 			continue // gone since it was listed: the next pass sees it
 		}
 		c, err := s.weigh(o, rows[i], r, ok)
-		switch {
-		case err != nil:
+		if err != nil {
 			c = ledger.Change{Put: []ledger.Object{s.faulty(rows[i], o.Tags, err)}}
-		case c.Next != nil && times[c.ID] > 1:
-			c.Next, c.Put[0].Status = nil, ledger.ObjectPending // several objects of one sample
 		}
 		if c.Next == nil {
 			objects = append(objects, c.Put...)
@@ -70,11 +66,17 @@ func (s *side) own(r ledger.Record, key string) bool {
 		return r.InProduction && r.Key == key
 	}
 	n, _, err := dg.ParseKey(key)
-	if err != nil || r.State != ledger.Labelled {
+	if err != nil || r.State != ledger.Labelled || !r.InProduction {
 		return false
 	}
 	label, err := s.c.label(n)
 	return err == nil && label == r.Label
+}
+
+// atHome reports whether a labelled sample's key, flag and correction are those
+// they must be: production's, else those of its label's object.
+func atHome(r ledger.Record, s dg.Sample) bool {
+	return r.InProduction || (r.Key == s.Key && r.Flagged == s.Flagged && r.CorrectedClass == s.CorrectedClass)
 }
 
 // weigh says what a listed object is: plain news (Next is set), known already,
@@ -115,22 +117,20 @@ func (s *side) weigh(o item, row ledger.Object, r ledger.Record, ok bool) (ledge
 	case r.State != ledger.Labelled && r.InProduction:
 		next := ledger.WithLabel(r, f)
 		c.Next = &next
-	case sameLabel(r, f, o.known && o.row.Status == ledger.ObjectEntered):
+	case atHome(r, sample) && sameLabel(r, f):
 	default:
 		c.Put[0].Status = ledger.ObjectPending
 	}
 	return c, nil
 }
 
-// sameLabel reports whether a record has its label from f. That of an object
-// known before (its key, which names the class, can't have changed) is known by
-// its time, even if the class list has changed since.
-func sameLabel(r ledger.Record, f ledger.ForeignLabel, before bool) bool {
+// sameLabel reports whether a record has its label from f.
+func sameLabel(r ledger.Record, f ledger.ForeignLabel) bool {
 	source := f.Sample.LabelSource
 	if source == "" {
 		source = dg.HumanLabel
 	}
-	return r.State == ledger.Labelled && (before || r.Label == f.Label) && r.LabelledAt.Unix() == f.Sample.LabelledAt.Unix() &&
+	return r.State == ledger.Labelled && r.Label == f.Label && r.LabelledAt.Unix() == f.Sample.LabelledAt.Unix() &&
 		r.LabelSource == source && r.Votes == f.Sample.Votes
 }
 

@@ -28,14 +28,15 @@ func (c *Catalog) Rebuild(ctx context.Context) (Report, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var r Report
-	began := time.Now()
+	began, now := time.Now(), c.o.Now()
 	b := &rebuild{c: c, report: &r}
 	err := b.run(ctx)
 	r.Seconds = time.Since(began).Seconds()
 	if err != nil {
 		return r, fmt.Errorf("catalog: rebuild: %w", err)
 	}
-	c.tagsRead = time.Time{}
+	c.tagsRead = now
+	clear(c.read)
 	return r, nil
 }
 
