@@ -183,7 +183,7 @@ func (c collector) delays(s Snapshot) {
 		}
 		buckets[upper.Seconds()] = sum
 	}
-	c.ch <- prometheus.MustNewConstHistogram(delayDesc, uint64(s.Delays.Total), s.Delays.Sum.Seconds(), buckets, c.model)
+	c.ch <- prometheus.MustNewConstHistogram(delayDesc, uint64(s.Delays.Total), float64(s.Delays.Seconds), buckets, c.model)
 }
 
 func (c collector) models(champion dg.Champion) {

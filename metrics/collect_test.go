@@ -52,7 +52,7 @@ func published() Snapshot {
 	}
 	s.NewestLabelAt = noon.Add(-time.Minute)
 	s.Outcomes = []ledger.Outcome{{ModelVersion: ref.Short(), Stratum: "random", Correct: true, Count: 27}, {ModelVersion: "0123456789ab", Stratum: "flagged", Count: 3}}
-	s.Delays = ledger.Delays{Counts: make([]int, len(ledger.DelayBuckets)+1), Total: 60, Sum: 30 * time.Hour}
+	s.Delays = ledger.Delays{Counts: make([]int, len(ledger.DelayBuckets)+1), Total: 60, Seconds: 30 * 3600}
 	s.Delays.Counts[2], s.Delays.Counts[14] = 59, 1
 	return s
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 )
 
@@ -30,19 +29,19 @@ func (l *Ledger) Apply(ctx context.Context, changes ...Change) (done []bool, err
 		return done, nil
 	}
 	err = l.tx(ctx, "apply changes", func(tx *sql.Tx) error {
-		now, moving, err := present(ctx, tx, changes)
+		now, polled, err := present(ctx, tx, changes)
 		if err != nil {
 			return err
 		}
 		var (
 			objects, gone []Object
-			next          []Record
+			next, counted []Record
 			made          []Change
 		)
 		taken := map[string]bool{}
 		for i, c := range changes {
 			old, known := now[c.ID]
-			if taken[c.ID] || moving[c.ID] || known != (c.Old != nil) || (known && !old.same(*c.Old)) {
+			if taken[c.ID] || polled[c.ID] != "" || known != (c.Old != nil) || (known && !old.same(*c.Old)) {
 				objects = append(objects, pending(c)...)
 				continue
 			}
@@ -55,6 +54,9 @@ func (l *Ledger) Apply(ctx context.Context, changes ...Change) (done []bool, err
 				if c.Next = &r; c.Old == nil || !c.Old.same(r) {
 					next = append(next, r)
 				}
+				if r.State == Labelled && (c.Old == nil || c.Old.State != Labelled) {
+					counted = append(counted, r)
+				}
 			}
 			done[i], made = true, append(made, c)
 			objects, gone = append(objects, c.Put...), append(gone, c.Drop...)
@@ -62,8 +64,12 @@ func (l *Ledger) Apply(ctx context.Context, changes ...Change) (done []bool, err
 		if err := l.save(ctx, tx, next...); err != nil {
 			return err
 		}
+		if err := l.countLabels(ctx, tx, counted...); err != nil {
+			return err
+		}
 		for _, c := range made {
-			if err := l.follow(ctx, tx, c); err != nil {
+			_, answered := polled[c.ID]
+			if err := follow(ctx, tx, c, answered); err != nil {
 				return fmt.Errorf("sample %s: %w", c.ID, err)
 			}
 		}
@@ -88,63 +94,52 @@ func pending(c Change) []Object {
 	return out
 }
 
-// present reads the samples of changes as they are now, and which of them are
-// being moved by collect.
-func present(ctx context.Context, tx *sql.Tx, changes []Change) (records map[string]Record, moving map[string]bool, err error) {
-	records, moving = map[string]Record{}, map[string]bool{}
-	for len(changes) > 0 {
-		n := min(len(changes), idsPerQuery)
-		ids := make([]any, n)
-		for i, c := range changes[:n] {
-			ids[i] = c.ID
-		}
-		changes = changes[n:]
-		list := `(?` + strings.Repeat(", ?", n-1) + `)`
+// present reads the samples of changes as they are now, and for those that
+// people have answered about the label under which collect is moving them, empty
+// if it is not.
+func present(ctx context.Context, tx *sql.Tx, changes []Change) (records map[string]Record, polled map[string]string, err error) {
+	records, polled = map[string]Record{}, map[string]string{}
+	ids := make([]string, len(changes))
+	for i, c := range changes {
+		ids[i] = c.ID
+	}
+	for some := range chunks(ids) {
+		in, args := oneOf(some)
 		err := each(ctx, tx, func(rows *sql.Rows) error {
 			r, err := scanRecord(rows)
 			records[r.ID()] = r
 			return err
-		}, `SELECT `+recordColumns+` FROM samples WHERE id IN `+list, ids...)
+		}, `SELECT `+recordColumns+` FROM samples WHERE id IN `+in, args...)
 		if err != nil {
 			return nil, nil, err
 		}
 		err = each(ctx, tx, func(rows *sql.Rows) error {
-			var id string
-			err := rows.Scan(&id)
-			moving[id] = true
+			var id, moving string
+			err := rows.Scan(&id, &moving)
+			polled[id] = moving
 			return err
-		}, `SELECT sample_id FROM polls WHERE moving <> '' AND sample_id IN `+list, ids...)
+		}, `SELECT sample_id, moving FROM polls WHERE sample_id IN `+in, args...)
 		if err != nil {
 			return nil, nil, err
 		}
 	}
-	return records, moving, nil
+	return records, polled, nil
 }
 
-// follow does what a change asks for beside its record.
-func (l *Ledger) follow(ctx context.Context, tx *sql.Tx, c Change) error {
+// follow does what a change asks for beside its record: what people answered
+// goes when the sample does, when a label outranks it, and when nobody is asked
+// any more.
+func follow(ctx context.Context, tx *sql.Tx, c Change, answered bool) error {
 	if err := keepFormerLabel(ctx, tx, c.Old, c.Next); err != nil {
 		return err
 	}
-	was := func(s State) bool { return c.Old != nil && c.Old.State == s }
-	switch {
-	case c.Next == nil && c.Old != nil:
+	if c.Next == nil && c.Old != nil {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM samples WHERE id = ?`, c.ID); err != nil {
 			return err
 		}
+	}
+	if answered && (c.Next == nil || c.Next.State != Waiting) {
 		return dropAnswers(ctx, tx, c.ID)
-	case c.Next == nil:
-		return nil
-	case c.Next.State == Labelled && !was(Labelled):
-		if err := l.countLabel(ctx, tx, *c.Next); err != nil {
-			return err
-		}
-		if c.Old == nil {
-			return nil
-		}
-		return dropAnswers(ctx, tx, c.ID) // a label outranks what people would still say
-	case c.Next.State != Waiting && was(Waiting):
-		return dropAnswers(ctx, tx, c.ID) // nobody is asked any more
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func TestAFlagOnALabelledRandomPickMovesItsStratumButNoCounter(t *testing.T) {
 		t.Errorf("totals moved from %v to %v", before, after)
 	}
 	d := get[Delays](t)(l.LabelDelays(ctx))
-	if d.Total != 1 || d.Counts[2] != 1 || d.Sum != 10*time.Minute || !d.Newest.Equal(t0.Add(10*time.Minute)) {
+	if d.Total != 1 || d.Counts[2] != 1 || d.Seconds != 600 || !d.Newest.Equal(t0.Add(10*time.Minute)) {
 		t.Errorf("delays = %+v", d)
 	}
 }

@@ -63,27 +63,18 @@ func (l *Ledger) ObjectsAfter(ctx context.Context, bucket, after string, limit i
 // bucket and key.
 func (l *Ledger) ObjectsOf(ctx context.Context, ids ...string) (map[string][]Object, error) {
 	out := make(map[string][]Object, len(ids))
-	for len(ids) > 0 {
-		n := min(len(ids), idsPerQuery)
+	for some := range chunks(ids) {
+		in, args := oneOf(some)
 		found, err := collect(ctx, l, "objects of samples", scanObject, `SELECT `+objectColumns+` FROM objects
-			WHERE id IN (?`+strings.Repeat(", ?", n-1)+`) ORDER BY id, bucket, object_key`, anys(ids[:n])...)
+			WHERE id IN `+in+` ORDER BY id, bucket, object_key`, args...)
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range found {
 			out[o.ID()] = append(out[o.ID()], o)
 		}
-		ids = ids[n:]
 	}
 	return out, nil
-}
-
-func anys(ids []string) []any {
-	out := make([]any, len(ids))
-	for i, id := range ids {
-		out[i] = id
-	}
-	return out
 }
 
 // OpenObjects returns at most limit ids, after the given one and in order, of

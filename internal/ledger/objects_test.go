@@ -228,3 +228,19 @@ func TestRebuildIsAllOrNothing(t *testing.T) {
 		t.Error("something is still staged")
 	}
 }
+
+// 100,000 labels of months ago: as nanoseconds, their delays exceed 64 bits.
+func TestDelaysOfALargeOldBucketAddUp(t *testing.T) {
+	ctx, l := t.Context(), open(t)
+	const n, year = 2000, 365 * 24 * time.Hour
+	var changes []Change
+	for i := range n {
+		r := WithLabel(Unseen(sample(fmt.Sprint(i), t0, .9)), ForeignLabel{Sample: dg.Sample{LabelledAt: t0.Add(200 * year)}, Label: "Bag"})
+		changes = append(changes, Change{ID: r.ID(), Next: &r})
+	}
+	get[[]bool](t)(l.Apply(ctx, changes...))
+	want := int64(n * 200 * (year / time.Second))
+	if d := get[Delays](t)(l.LabelDelays(ctx)); d.Total != n || d.Seconds != want {
+		t.Errorf("%d delays of %d seconds in all, want %d and %d", d.Total, d.Seconds, n, want)
+	}
+}

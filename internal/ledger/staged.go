@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 )
 
 // Place is one of the buckets that show where a sample stands.
@@ -153,13 +154,9 @@ func (l *Ledger) fill(ctx context.Context, tx *sql.Tx, records iter.Seq2[Record,
 		if err := l.save(ctx, tx, batch...); err != nil {
 			return err
 		}
-		for _, r := range batch {
-			if r.State != Labelled {
-				continue
-			}
-			if err := l.countLabel(ctx, tx, r); err != nil {
-				return err
-			}
+		labelled := slices.DeleteFunc(slices.Clone(batch), func(r Record) bool { return r.State != Labelled })
+		if err := l.countLabels(ctx, tx, labelled...); err != nil {
+			return err
 		}
 		batch = batch[:0]
 		return nil

@@ -21,26 +21,44 @@ func (l *Ledger) saveLabelled(ctx context.Context, tx *sql.Tx, r Record) error {
 	if err := l.save(ctx, tx, r); err != nil {
 		return err
 	}
-	return l.countLabel(ctx, tx, r)
+	return l.countLabels(ctx, tx, r)
 }
 
-func (l *Ledger) countLabel(ctx context.Context, tx *sql.Tx, r Record) error {
-	outcome, bucket, delay := 2, -1, time.Duration(0)
-	if r.Correct() {
-		outcome = 1
-	}
-	if !r.LabelledAt.IsZero() {
-		delay = max(0, r.LabelledAt.Sub(r.Timestamp))
-		for bucket = 0; bucket < len(DelayBuckets) && delay > DelayBuckets[bucket]; bucket++ {
+// labelKind is a row of the totals.
+type labelKind struct {
+	version         string
+	stratum         dg.Stratum
+	outcome, bucket int
+}
+
+// countLabels counts the labels of records that have just got theirs. Delays
+// are summed in whole seconds, as tags have them: the sum of nanoseconds of a
+// large old bucket, whose labels are of today, does not fit 64 bits.
+func (l *Ledger) countLabels(ctx context.Context, tx *sql.Tx, rs ...Record) error {
+	type sums struct{ labels, delay, newest int64 }
+	totals := map[labelKind]sums{}
+	for _, r := range rs {
+		k, delay := labelKind{r.ModelVersion, reasonOf(r.Sample, l.threshold), 2, -1}, time.Duration(0)
+		if r.Correct() {
+			k.outcome = 1
 		}
+		if !r.LabelledAt.IsZero() {
+			delay = max(0, r.LabelledAt.Sub(r.Timestamp))
+			for k.bucket = 0; k.bucket < len(DelayBuckets) && delay > DelayBuckets[k.bucket]; k.bucket++ {
+			}
+		}
+		t := totals[k]
+		totals[k] = sums{t.labels + 1, t.delay + int64(delay/time.Second), max(t.newest, tagNanos(r.LabelledAt))}
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO label_totals (model_version, stratum, outcome, delay_bucket, labels, delay_sum, newest)
-		VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT (model_version, stratum, outcome, delay_bucket) DO UPDATE SET
-		labels = label_totals.labels + 1, delay_sum = label_totals.delay_sum + excluded.delay_sum,
-		newest = CASE WHEN excluded.newest > label_totals.newest THEN excluded.newest ELSE label_totals.newest END`,
-		r.ModelVersion, string(reasonOf(r.Sample, l.threshold)), outcome, bucket, int64(delay), tagNanos(r.LabelledAt))
-	if err != nil {
-		return fmt.Errorf("count label of %s: %w", r.ID(), err)
+	for k, t := range totals {
+		_, err := tx.ExecContext(ctx, `INSERT INTO label_totals (model_version, stratum, outcome, delay_bucket, labels, delay_sum, newest)
+			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (model_version, stratum, outcome, delay_bucket) DO UPDATE SET
+			labels = label_totals.labels + excluded.labels, delay_sum = label_totals.delay_sum + excluded.delay_sum,
+			newest = CASE WHEN excluded.newest > label_totals.newest THEN excluded.newest ELSE label_totals.newest END`,
+			k.version, string(k.stratum), k.outcome, k.bucket, t.labels, t.delay, t.newest)
+		if err != nil {
+			return fmt.Errorf("count labels: %w", err)
+		}
 	}
 	return nil
 }
@@ -67,10 +85,10 @@ func (l *Ledger) OutcomeTotals(ctx context.Context) ([]Outcome, error) {
 
 // Delays is how long labels took, over all labels whose time is known.
 type Delays struct {
-	Counts []int         `json:"counts"`          // by position in DelayBuckets, one more for what is longer; not cumulative
-	Total  int           `json:"total"`           // sum of Counts
-	Sum    time.Duration `json:"sum_ns"`          // of all delays
-	Newest time.Time     `json:"newest,omitzero"` // when the newest label was given
+	Counts  []int     `json:"counts"`          // by position in DelayBuckets, one more for what is longer; not cumulative
+	Total   int       `json:"total"`           // sum of Counts
+	Seconds int64     `json:"seconds"`         // sum of all delays: more than a time.Duration holds
+	Newest  time.Time `json:"newest,omitzero"` // when the newest label was given
 }
 
 // LabelDelays returns the delays from prediction to label, over all labels
@@ -89,7 +107,7 @@ func (l *Ledger) LabelDelays(ctx context.Context) (Delays, error) {
 		}
 		d.Counts[bucket] += n
 		d.Total += n
-		d.Sum += time.Duration(sum)
+		d.Seconds += sum
 		newest = max(newest, at)
 		return struct{}{}, nil
 	}, `SELECT delay_bucket, CAST(SUM(labels) AS BIGINT), CAST(SUM(delay_sum) AS BIGINT), MAX(newest) FROM label_totals WHERE delay_bucket >= 0 GROUP BY delay_bucket`)

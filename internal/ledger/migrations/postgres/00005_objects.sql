@@ -31,6 +31,10 @@ CREATE TABLE staged_objects (
     PRIMARY KEY (id, place, object_key)
 );
 
+-- Whole seconds from here on: nanoseconds of an old bucket's labels do not fit.
+UPDATE label_totals SET delay_sum = CAST(delay_sum / 1000000000 AS BIGINT);
+
 -- +goose Down
+UPDATE label_totals SET delay_sum = delay_sum * 1000000000;
 DROP TABLE staged_objects;
 DROP TABLE objects;
