@@ -73,7 +73,7 @@ func certainty(b *dashboard.DashboardBuilder) {
 		WithPanel(graph("Evidence of drift", "The e-detector's evidence in years: it is raised when it reaches the threshold, and starts again then.", units.Short, 8,
 			query("A", `max(driftgate_accuracy_evalue`+ofModel+`)`, "evidence")).
 			ScaleDistribution(common.NewScaleDistributionConfigBuilder().Type(common.ScaleDistributionLog).Log(10))).
-		WithPanel(graph("Drift of the inputs", "Distance of recent predictions from those at training, 0 alike to 1 disjoint. Early, and no proof.", units.Short, 12,
+		WithPanel(graph("Drift of the inputs", "Distance of recent inputs from those of the champion's first days, by test. Early, and no proof.", units.Short, 12,
 			query("A", `max by (test) (driftgate_input_drift_score`+ofModel+`)`, "{{test}}")).Min(0).AxisSoftMax(0.3)).
 		WithPanel(graph("From prediction to label", "Half and nine tenths of the labels came within so long.", seconds, 12,
 			query("A", `histogram_quantile(0.5, sum by (le) (rate(driftgate_label_delay_seconds_bucket{model="$model"}[1h])))`, "half"),
