@@ -20,6 +20,7 @@ type Chart struct {
 	Line                     []string // the headline, one path a run of points
 	Dots                     []Dot    // headline points without a neighbour: a path would not show
 	Labelled                 []string // the unweighted average of the labelled samples
+	Expected                 []string // what the model's confidence promises
 	Reference                float64  // y of the reference line; see HasReference
 	ReferenceFrom            float64  // x where it begins: an earlier champion had another
 	HasReference             bool
@@ -79,6 +80,7 @@ type chartInput struct {
 const (
 	headline = "stratified" // the estimator that decides
 	plain    = "labelled"   // the old system's average
+	expected = "expected"   // what the model's confidence promises
 )
 
 // drawChart lays the chart out.
@@ -101,7 +103,7 @@ func drawChart(in chartInput, size chartSize) Chart {
 		c.HasReference, c.Reference, c.ReferenceFrom = true, y(in.Reference), x(in.Since)
 	}
 	c.drawHeadline(in.Series, x, y)
-	c.drawLabelled(in.Series, x, y)
+	c.Labelled, c.Expected = thinLines(in.Series, plain, x, y), thinLines(in.Series, expected, x, y)
 	c.drawMarks(in.Events, in.Interval, x)
 	c.drawHits(in.Series, x, y)
 	c.Summary = chartSummary(in)
@@ -135,16 +137,18 @@ func (c *Chart) drawHeadline(series []dg.Accuracy, x func(time.Time) float64, y 
 	}
 }
 
-func (c *Chart) drawLabelled(series []dg.Accuracy, x func(time.Time) float64, y func(float64) float64) {
-	for run := range runsOf(series, plain) {
+// thinLines are the paths of an estimator that is shown for comparison.
+func thinLines(series []dg.Accuracy, estimator string, x func(time.Time) float64, y func(float64) float64) (paths []string) {
+	for run := range runsOf(series, estimator) {
 		var line strings.Builder
 		for i, p := range run {
 			fmt.Fprintf(&line, "%s%g %g", command(i), x(p.end), y(p.Accuracy))
 		}
 		if len(run) > 1 {
-			c.Labelled = append(c.Labelled, line.String())
+			paths = append(paths, line.String())
 		}
 	}
+	return paths
 }
 
 var markWords = map[string]string{
@@ -252,8 +256,10 @@ func valueRange(in chartInput) (low, high float64) {
 			take(e.Lower)
 			take(e.Upper)
 		}
-		if e, ok := a.Estimate(plain); ok {
-			take(e.Accuracy)
+		for _, thin := range []string{plain, expected} {
+			if e, ok := a.Estimate(thin); ok {
+				take(e.Accuracy)
+			}
 		}
 	}
 	if low > high {

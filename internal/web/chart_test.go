@@ -15,7 +15,7 @@ func series(acc ...float64) []dg.Accuracy {
 	for i, v := range acc {
 		a := dg.Accuracy{Window: "1h", End: testNow.Add(time.Duration(i) * time.Hour)}
 		if !math.IsNaN(v) {
-			a.Estimates = []dg.Estimate{{Estimator: headline, Accuracy: v, Lower: v - .05, Upper: min(v+.05, 1)}, {Estimator: plain, Accuracy: v - .1}}
+			a.Estimates = []dg.Estimate{{Estimator: headline, Accuracy: v, Lower: v - .05, Upper: min(v+.05, 1)}, {Estimator: plain, Accuracy: v - .1}, {Estimator: expected, Accuracy: min(v+.02, 1)}}
 		}
 		out = append(out, a)
 	}
@@ -30,8 +30,8 @@ func chartOf(events []ledger.Event, acc ...float64) Chart {
 func TestTheChartDrawsNothingAcrossAGap(t *testing.T) {
 	nan := math.NaN()
 	c := chartOf(nil, .9, .91, nan, nan, .9, nan, .88, .87, .86)
-	if len(c.Line) != 2 || len(c.Dots) != 1 || len(c.Bands) != 3 || len(c.Labelled) != 2 {
-		t.Errorf("%d lines, %d dots, %d bands, %d plain lines; want 2, 1, 3, 2", len(c.Line), len(c.Dots), len(c.Bands), len(c.Labelled))
+	if len(c.Line) != 2 || len(c.Dots) != 1 || len(c.Bands) != 3 || len(c.Labelled) != 2 || len(c.Expected) != 2 {
+		t.Errorf("%d lines, %d dots, %d bands, %d plain, %d promised lines; want 2, 1, 3, 2, 2", len(c.Line), len(c.Dots), len(c.Bands), len(c.Labelled), len(c.Expected))
 	}
 	if got := strings.Count(c.Line[1], "L"); got != 2 {
 		t.Errorf("the last run has %d segments, want 2: %s", got, c.Line[1])
@@ -75,7 +75,7 @@ func TestTheYAxisHasRoundStepsAndNoFalseDrama(t *testing.T) {
 	for _, tt := range []struct {
 		acc       []float64
 		low, high float64
-	}{{[]float64{.9, .9}, .8, .95}, {[]float64{.99, .99}, .85, 1}, {[]float64{.3, .9}, .2, 1}} {
+	}{{[]float64{.9, .9}, .8, .95}, {[]float64{.99, .99}, .85, 1}, {[]float64{.3, .9}, .2, 1}, {[]float64{.3, .35}, .2, .4}} {
 		low, high := valueRange(chartInput{Series: series(tt.acc...), Reference: math.NaN()})
 		if math.Abs(low-tt.low) > 1e-9 || math.Abs(high-tt.high) > 1e-9 {
 			t.Errorf("%v: %g to %g, want %g to %g", tt.acc, low, high, tt.low, tt.high)

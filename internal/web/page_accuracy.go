@@ -114,7 +114,7 @@ func windowRowOf(w dg.Accuracy) windowRow {
 	row := windowRow{Accuracy: w}
 	row.Headline, row.Has = w.Estimate(headline)
 	row.Plain, row.HasPlain = w.Estimate(plain)
-	row.Expected, row.HasExpected = w.Estimate("expected")
+	row.Expected, row.HasExpected = w.Estimate(expected)
 	return row
 }
 
@@ -133,6 +133,7 @@ func (p *accuracyPage) choose(w dg.Accuracy, order string) {
 	p.Gap = gapOf(w, p.Fine)
 	if p.Has {
 		p.Where, p.Scale = headPlot(p.Headline, p.Reference, p.Fine)
+		p.Alarm.beside(p.Headline)
 	}
 }
 

@@ -95,6 +95,28 @@ func TestTheAlarmSaysWhatToHopeFor(t *testing.T) {
 	}
 }
 
+func TestAQuietAlarmBesideABadFigureSaysWhyItIsSlow(t *testing.T) {
+	bad, well := dg.Estimate{Accuracy: .3, Lower: .2, Upper: .4}, dg.Estimate{Accuracy: .8, Lower: .7, Upper: .9}
+	for _, tt := range []struct {
+		name string
+		in   metrics.AlarmStatus
+		e    dg.Estimate
+		late bool
+		lamp string
+	}{
+		{"quiet beside a bad figure", metrics.AlarmStatus{State: estimate.Quiet, Watching: true, P0: .15}, bad, true, "late"},
+		{"quiet beside one that may be well", metrics.AlarmStatus{State: estimate.Quiet, Watching: true, P0: .15}, well, false, "quiet"},
+		{"firing", metrics.AlarmStatus{State: estimate.Firing, Watching: true, P0: .15}, bad, false, "firing"},
+		{"not watching", metrics.AlarmStatus{State: estimate.Quiet}, bad, false, "idle"},
+	} {
+		b := boxOf(tt.in)
+		b.beside(tt.e)
+		if said := strings.Contains(strings.Join(b.Words, " "), "late labels make it slow"); b.Late != tt.late || said != tt.late || b.Lamp() != tt.lamp {
+			t.Errorf("%s: late %v, said %v, lamp %s; want %v, lamp %s", tt.name, b.Late, said, b.Lamp(), tt.late, tt.lamp)
+		}
+	}
+}
+
 func TestEvidenceIsRenderedForPeople(t *testing.T) {
 	for in, want := range map[float64]string{0: "under 0.001", 1: "1", 1.844: "1.84", 41200: "41\u202f200", 3e8: "over a million"} {
 		if got := evalueWords(in); got != want {

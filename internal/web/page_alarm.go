@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	dg "driftgate"
 	"driftgate/internal/estimate"
 	"driftgate/metrics"
 )
@@ -18,6 +19,28 @@ type alarmBox struct {
 	Hope  string  // what fall it would see when
 	Shown float64 // the evidence that counts, in years: at the crossing while the alarm fires
 	Share float64 // Shown over the threshold, 0 to 1, on a logarithmic scale
+	Late  bool    // quiet, while the figure beside it is not well
+}
+
+// Lamp is the colour of the alarm's lamp, as its style class has it.
+func (b alarmBox) Lamp() string {
+	switch {
+	case b.Late:
+		return "late"
+	case b.Watching || b.State != estimate.Quiet:
+		return string(b.State)
+	}
+	return "idle"
+}
+
+// beside holds the alarm against the figure that stands next to it. They may
+// tell different stories for a while, and then the page has to say why.
+func (b *alarmBox) beside(e dg.Estimate) {
+	if !b.Watching || b.State != estimate.Quiet || e.Upper >= 1-b.P0 {
+		return
+	}
+	b.Late, b.Title = true, "No alarm yet"
+	b.Words = append(b.Words, "The figure beside it lies below that. The alarm judges a slot once, when its time for labels is over, and an image without a label counts as right: late labels make it slow.")
 }
 
 // boxOf says in words what the alarm's state means and what it waits for.

@@ -21,12 +21,12 @@ type gapBox struct {
 // reference is complete.
 func gapOf(a dg.Accuracy, referenced bool) gapBox {
 	measured, hasMeasured := a.Estimate(headline)
-	expected, hasExpected := a.Estimate("expected")
+	promised, hasExpected := a.Estimate(expected)
 	if a.Gap == nil {
 		b := gapBox{Kind: "none", Title: "Not compared yet"}
 		switch {
 		case hasExpected && !hasMeasured:
-			b.Words = append(b.Words, fmt.Sprintf("Its confidence promises %s. There are too few labels in this window to hold against it.", percent(expected.Accuracy)))
+			b.Words = append(b.Words, fmt.Sprintf("Its confidence promises %s. There are too few labels in this window to hold against it.", percent(promised.Accuracy)))
 		case !referenced:
 			b.Words = append(b.Words, "A model may be a little too sure of itself even when all is well. How much, the labels of its first days say; they are still being gathered.")
 		default:
@@ -37,7 +37,7 @@ func gapOf(a dg.Accuracy, referenced bool) gapBox {
 	g := *a.Gap
 	b := gapBox{Gap: g, Kind: "same", Title: "Labels and confidence agree"}
 	if hasMeasured && hasExpected {
-		b.Words = append(b.Words, fmt.Sprintf("People find %s right; the model's confidence promises %s.", percent(measured.Accuracy), percent(expected.Accuracy)))
+		b.Words = append(b.Words, fmt.Sprintf("People find %s right; the model's confidence promises %s.", percent(measured.Accuracy), percent(promised.Accuracy)))
 	}
 	change := fmt.Sprintf("%s points (95%% bounds %s to %s)", points(g.Difference), points(g.Lower), points(g.Upper))
 	switch {

@@ -198,7 +198,7 @@ func slicesOf(a dg.Accuracy, by, order string) sliceTable {
 			case headline:
 				r.Headline, r.Has = e, true
 				values = append(values, e.Lower, e.Upper)
-			case "expected":
+			case expected:
 				r.Expected, r.Plot.HasExpected = e.Accuracy, true
 				values = append(values, e.Accuracy)
 			}

@@ -135,6 +135,9 @@ func accuracyWords(a dg.Accuracy) string {
 	if e.Partial {
 		text += ", partial"
 	}
+	if e, ok := a.Estimate(expected); ok {
+		text += "; its confidence promises " + percent(e.Accuracy)
+	}
 	return text
 }
 
