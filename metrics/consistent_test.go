@@ -10,6 +10,36 @@ import (
 	"driftgate/internal/ledger"
 )
 
+// What has not changed is not computed again, and what has is.
+func TestARefreshReadsAgainOnlyWhatChanged(t *testing.T) {
+	w := newWorld(t, Options{Windows: []time.Duration{time.Hour}, RecordEvery: -1, MinLabels: 1})
+	w.metrics.SetChampion(champion(refA, noon.Add(-time.Hour)), nil)
+	w.fill(batch{version: refA, stratum: dg.Random, at: noon.Add(-time.Minute), interval: noon, n: 30, m: 10, k: 5, picked: 11})
+	w.snapshot()
+	first := w.snapshot()
+	again := w.snapshot()
+	if &first.Windows[0] != &again.Windows[0] {
+		t.Error("the same windows were computed twice")
+	}
+	for _, tt := range []struct {
+		name   string
+		change func()
+	}{
+		{"a label", func() {
+			must(t, w.ledger.Collected(t.Context(), ledger.Answer{ID: "000011.png", Label: "Dress", At: noon}))
+		}},
+		{"the next stride", func() { w.now = w.now.Add(time.Second) }},
+		{"another champion", func() { w.metrics.SetChampion(champion(refB, noon), nil) }},
+	} {
+		tt.change()
+		if next := w.snapshot(); &next.Windows[0] == &again.Windows[0] {
+			t.Errorf("%s changed nothing", tt.name)
+		} else {
+			again = next
+		}
+	}
+}
+
 // While labels arrive, every snapshot must be one moment of the ledger: windows
 // nest, and slices add up to their window.
 func TestASnapshotIsOneMomentWhileLabelsArrive(t *testing.T) {

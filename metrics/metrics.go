@@ -123,6 +123,8 @@ type Metrics struct {
 	drift    *driftMemory
 	recorded map[time.Duration]time.Time // per window: the slot that was kept last
 
+	current current // guarded by refresh too
+
 	advance   sync.Mutex // one Advance at a time
 	announced bool       // the last event was handed out by this process
 }
@@ -188,6 +190,40 @@ func (s Snapshot) Window(w time.Duration) (dg.Accuracy, bool) {
 // Snapshot returns the last one that Refresh computed.
 func (m *Metrics) Snapshot() Snapshot { return *m.latest.Load() }
 
+// current is what the windows of the newest snapshot were made of. While none
+// of it changes they need not be made again: once a second is often, and weeks
+// of slices are many.
+type current struct {
+	revision  ledger.Revision
+	version   string
+	reference estimate.Rectifier
+	end       time.Time
+
+	inputs  []windowInputs
+	windows []dg.Accuracy
+}
+
+// fresh makes the windows that end at end, unless the last ones are still true.
+func (m *Metrics) fresh(ctx context.Context, version string, reference estimate.Rectifier, end time.Time) ([]windowInputs, error) {
+	revision, err := m.ledger.Revision(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &m.current
+	if p.revision == revision && p.version == version && p.reference == reference && p.end.Equal(end) {
+		return p.inputs, nil
+	}
+	in, err := m.read(ctx, version, reference, end, m.o.Windows...)
+	if err != nil {
+		return nil, err
+	}
+	*p = current{revision: revision, version: version, reference: reference, end: end, inputs: in}
+	for _, w := range in {
+		p.windows = append(p.windows, w.figures())
+	}
+	return in, nil
+}
+
 // Refresh computes a new snapshot from the ledger. When it fails, the last
 // snapshot stays. Each RecordEvery the windows are kept as published, for
 // [Metrics.Replay]; an error of that alone comes with the new snapshot.
@@ -208,13 +244,11 @@ func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
 	if c.watchedBy(row) {
 		reference = mem.Rectifier
 	}
-	in, err := m.read(ctx, s.ModelVersion, reference, ceil(s.At, m.o.Stride), m.o.Windows...)
+	in, err := m.fresh(ctx, s.ModelVersion, reference, ceil(s.At, m.o.Stride))
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
 	}
-	for _, w := range in {
-		s.Windows = append(s.Windows, w.figures())
-	}
+	s.Windows = m.current.windows
 	if s.Drift, err = m.inputDrift(ctx, c, s.At); err != nil {
 		return Snapshot{}, fmt.Errorf("metrics: refresh: %w", err)
 	}
