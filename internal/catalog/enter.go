@@ -217,5 +217,5 @@ func concurrently[T any](ctx context.Context, all []T, f func(context.Context, T
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, ctx.Err())...)
+	return errors.Join(errors.Join(errs...), ctx.Err())
 }
