@@ -72,6 +72,19 @@ func TestSlotsDealIntoBlocks(t *testing.T) {
 	})
 }
 
+// TestDealIsPinned keeps the digits of stored slots: they must replay to the
+// same blocks for as long as there are any.
+func TestDealIsPinned(t *testing.T) {
+	slot := Slot{Strata: []SlotStratum{
+		{Predictions: 94, Picks: picks("random-", 5, 2)}, {Predictions: 91, Picks: picks("later-", 7, 1)},
+		{Predictions: 11, Picks: picks("low-", 11, 4)}, {Predictions: 1, Picks: picks("flagged-", 1, 1)},
+	}}
+	got := fmt.Sprintf("%x", slot.Errors())
+	if want := "[0x1.4cab88725af6fp-05 0x1.74f44df833facp-01 0x1.f3014cab88726p-06 0x0p+00 0x1.03e602995710ep-01]"; got != want {
+		t.Errorf("blocks %s, were %s when slots were first stored", got, want)
+	}
+}
+
 // TestDetectorIsFair enumerates every outcome of a slot whose error is exactly
 // p0: the expected evidence must grow by exactly the slot's length, whatever
 // evidence there was, so the promise of years is kept to the letter.
