@@ -29,6 +29,12 @@ func (s shared) Collect(ctx context.Context) (labelling.CollectReport, error) {
 	return s.Service.Collect(ctx)
 }
 
+func (s shared) Withdraw(ctx context.Context, id string) error {
+	s.moving.RLock()
+	defer s.moving.RUnlock()
+	return s.Service.Withdraw(ctx, id)
+}
+
 type sharedCatalog struct {
 	*catalog.Catalog
 	moving *sync.RWMutex
