@@ -6,8 +6,11 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	dg "driftgate"
 )
@@ -75,28 +78,64 @@ type cell struct {
 	reason   string
 	interval int64
 	value    string
-	sums     dg.StratumCount
-	known    int
-	newest   int64
-	last     int64 // timestamp of the newest prediction
+	numbers  [cellNumbers]int64
 }
+
+// The numbers of a cell, in the order of sampleSums. The last two are maxima.
+const (
+	nPredictions = iota
+	nKnown
+	nSelected
+	nLabels
+	nCorrect
+	nUnscored
+	nF
+	nFf
+	nLabelF
+	nLabelFF
+	nLabelYF
+	nLabelYY
+	nDissent
+	nNewestLabel // time, 0 without labels
+	nLastAt      // timestamp of the newest prediction
+	cellNumbers
+)
 
 // dest are the places that a row of stratum, interval, value and sums is
 // scanned into.
 func (c *cell) dest() []any {
-	s := &c.sums
-	return []any{&c.reason, &c.interval, &c.value, &s.Predictions, &c.known, &s.Selected, &s.Labels, &s.Correct,
-		&s.Unscored, &s.F, &s.FF, &s.LabelF, &s.LabelFF, &s.LabelYF, &s.LabelYY, &s.Dissent, &c.newest, &c.last}
+	to := []any{&c.reason, &c.interval, &c.value}
+	for i := range c.numbers {
+		to = append(to, &c.numbers[i])
+	}
+	return to
+}
+
+// add adds the sums of d, of the same stratum, interval and slice.
+func (c *cell) add(d cell) {
+	for i := range nNewestLabel {
+		c.numbers[i] += d.numbers[i]
+	}
+	for i := nNewestLabel; i < cellNumbers; i++ {
+		c.numbers[i] = max(c.numbers[i], d.numbers[i])
+	}
 }
 
 func (c cell) tally() Tally {
-	t := Tally{StratumCount: c.sums, Known: c.known, NewestLabel: fromNanos(c.newest)}
-	t.Stratum, t.Interval = dg.Stratum(c.reason), fromNanos(c.interval)
-	return t
+	n := c.numbers
+	return Tally{
+		StratumCount: dg.StratumCount{
+			Stratum: dg.Stratum(c.reason), Interval: fromNanos(c.interval),
+			Predictions: int(n[nPredictions]), Selected: int(n[nSelected]), Labels: int(n[nLabels]), Correct: int(n[nCorrect]),
+			Moments: dg.Moments{Unscored: int(n[nUnscored]), F: n[nF], FF: n[nFf], LabelF: n[nLabelF], LabelFF: n[nLabelFF],
+				LabelYF: n[nLabelYF], LabelYY: n[nLabelYY], Dissent: n[nDissent]},
+		},
+		Known: int(n[nKnown]), NewestLabel: fromNanos(n[nNewestLabel]),
+	}
 }
 
 // sums are cells added up: by slice, then by stratum and curate interval.
-type sums map[string]map[stratumKey]Tally
+type sums map[string]map[stratumKey]*cell
 
 type stratumKey struct {
 	reason   string
@@ -104,22 +143,33 @@ type stratumKey struct {
 }
 
 func (s sums) add(c cell) {
-	if s[c.value] == nil {
-		s[c.value] = map[stratumKey]Tally{}
+	part := s[c.value]
+	if part == nil {
+		part = map[stratumKey]*cell{}
+		s[c.value] = part
 	}
-	t := c.tally()
 	k := stratumKey{c.reason, c.interval}
-	if old, ok := s[c.value][k]; ok {
-		t.Add(old)
+	if old := part[k]; old != nil {
+		old.add(c)
+		return
 	}
-	s[c.value][k] = t
+	part[k] = &c
 }
 
-// tallies returns the tallies of one slice, by stratum and interval.
-func (s sums) tallies(value string) []Tally {
-	return slices.SortedFunc(maps.Values(s[value]), func(a, b Tally) int {
-		return cmp.Or(strings.Compare(string(a.Stratum), string(b.Stratum)), cmp.Compare(nanos(a.Interval), nanos(b.Interval)))
+// of returns the cells of one slice, by stratum and interval.
+func (s sums) of(value string) []*cell {
+	return slices.SortedFunc(maps.Values(s[value]), func(a, b *cell) int {
+		return cmp.Or(strings.Compare(a.reason, b.reason), cmp.Compare(a.interval, b.interval))
 	})
+}
+
+// tallies is of, for the world.
+func (s sums) tallies(value string) []Tally {
+	var out []Tally
+	for _, c := range s.of(value) {
+		out = append(out, c.tally())
+	}
+	return out
 }
 
 // cells sums up the predictions of iv that tx sees.
@@ -130,15 +180,7 @@ func cells(ctx context.Context, tx *sql.Tx, by slice, version string, iv dg.Inte
 	}
 	out := sums{}
 	for _, s := range stretches {
-		query, args := s.query(by, `reason, interval_start`, version)
-		err := each(ctx, tx, func(rows *sql.Rows) error {
-			var c cell
-			if err := rows.Scan(c.dest()...); err != nil {
-				return err
-			}
-			out.add(c)
-			return nil
-		}, query, args...)
+		err := s.each(ctx, tx, by, version, `0`, func(_ int64, _ string, c cell) { out.add(c) })
 		if err != nil {
 			return nil, err
 		}
@@ -146,17 +188,49 @@ func cells(ctx context.Context, tx *sql.Tx, by slice, version string, iv dg.Inte
 	return out, nil
 }
 
-// query is the statement that sums a stretch up by some columns and the part;
-// the row has those columns, the part's value, and the sums.
-func (s stretch) query(by slice, columns, version string) (query string, args []any) {
-	value, sums, from := `value`, tallySums, `tallies WHERE width = ? AND part = ? AND cell >= ? AND cell < ?`
-	args = []any{s.width, string(by), s.from, s.to}
-	if s.width == 0 {
-		value, sums, from = by.value(), sampleSums, `samples WHERE `+counted+` AND at >= ? AND at < ?`
-		args = args[2:]
-	}
+// each calls f with the sums of a stretch, those of one stratum, interval and
+// slice in one or several pieces, and with what the SQL expression key makes of
+// their time, which it calls t, and their version.
+func (s stretch) each(ctx context.Context, tx *sql.Tx, by slice, version, key string, f func(key int64, version string, c cell)) error {
+	where, args := ``, []any{s.from, s.to}
 	if version != "" {
-		from, args = from+` AND model_version = ?`, append(args, version)
+		where, args = ` AND model_version = ?`, append(args, version)
 	}
-	return `SELECT ` + columns + `, ` + value + ` AS part_value, ` + sums + ` FROM ` + from + ` GROUP BY ` + columns + `, part_value`, args
+	if s.width == 0 {
+		return each(ctx, tx, func(rows *sql.Rows) error {
+			var (
+				k       int64
+				version string
+				c       cell
+			)
+			err := rows.Scan(append([]any{&k, &version}, c.dest()...)...)
+			if err == nil {
+				f(k, version, c)
+			}
+			return err
+		}, `SELECT `+timed(key, `at`)+` AS k, model_version, reason, interval_start, `+by.value()+` AS part, `+sampleSums+` FROM samples
+			WHERE `+counted+` AND at >= ? AND at < ?`+where+` GROUP BY k, model_version, reason, interval_start, part`, args...)
+	}
+	texts := map[string]string{} // each once
+	return each(ctx, tx, func(rows *sql.Rows) error {
+		var (
+			k, begin int64
+			version  string
+			packed   sql.RawBytes
+		)
+		if err := rows.Scan(&k, &begin, &version, &packed); err != nil {
+			return err
+		}
+		err := unpackCells(packed, texts, func(c cell) { f(k, version, c) })
+		if err != nil {
+			return fmt.Errorf("cell of %s at %s: %w", time.Duration(s.width), fromNanos(begin), err)
+		}
+		return nil
+	}, `SELECT `+timed(key, `cell`)+` AS k, cell, model_version, sums FROM tallies
+		WHERE width = `+strconv.FormatInt(s.width, 10)+` AND part = '`+string(by)+`' AND cell >= ? AND cell < ?`+where, args...)
 }
+
+// timed is key with the name of the column that has the time.
+func timed(key, column string) string { return timeInKey.ReplaceAllString(key, column) }
+
+var timeInKey = regexp.MustCompile(`\bt\b`)

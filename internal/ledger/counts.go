@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -244,7 +243,7 @@ func (l *Ledger) Grid(ctx context.Context, version string, iv dg.Interval, step 
 			widths = append(widths, w)
 		}
 	}
-	found := map[gridKey]GridTally{}
+	found := map[gridKey]*cell{}
 	err := l.settled(ctx, "grid", func(tx *sql.Tx) error {
 		stretches := []stretch{{0, start, bound(iv.End)}}
 		if len(widths) > 0 {
@@ -263,44 +262,34 @@ func (l *Ledger) Grid(ctx context.Context, version string, iv dg.Interval, step 
 	if err != nil {
 		return nil, err
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b GridTally) int {
+	out := make([]GridTally, 0, len(found))
+	for k, c := range found {
+		out = append(out, GridTally{Tally: c.tally(), Cell: int(k.cell), ModelVersion: k.version, LastAt: fromNanos(c.numbers[nLastAt])})
+	}
+	slices.SortFunc(out, func(a, b GridTally) int {
 		return cmp.Or(cmp.Compare(a.Cell, b.Cell), strings.Compare(a.ModelVersion, b.ModelVersion),
 			strings.Compare(string(a.Stratum), string(b.Stratum)), cmp.Compare(nanos(a.Interval), nanos(b.Interval)))
-	}), nil
+	})
+	return out, nil
 }
 
 type gridKey struct {
-	cell    int
+	cell    int64
 	version string
 	stratumKey
 }
 
-// grid adds the tallies of a stretch to found.
-func (s stretch) grid(ctx context.Context, tx *sql.Tx, version string, start, step int64, found map[gridKey]GridTally) error {
-	at := `cell`
-	if s.width == 0 {
-		at = `at`
-	}
-	query, args := s.query(whole, fmt.Sprintf(`(%s - %d) / %d`, at, start, step)+`, model_version, reason, interval_start`, version)
-	return each(ctx, tx, func(rows *sql.Rows) error {
-		var (
-			g GridTally
-			c cell
-		)
-		if err := rows.Scan(append([]any{&g.Cell, &g.ModelVersion}, c.dest()...)...); err != nil {
-			return err
+// grid adds the sums of a stretch to found.
+func (s stretch) grid(ctx context.Context, tx *sql.Tx, version string, start, step int64, found map[gridKey]*cell) error {
+	key := fmt.Sprintf(`(t - %d) / %d`, start, step)
+	return s.each(ctx, tx, whole, version, key, func(at int64, version string, c cell) {
+		k := gridKey{at, version, stratumKey{c.reason, c.interval}}
+		if old := found[k]; old != nil {
+			old.add(c)
+			return
 		}
-		g.Tally, g.LastAt = c.tally(), fromNanos(c.last)
-		k := gridKey{g.Cell, g.ModelVersion, stratumKey{c.reason, c.interval}}
-		if old, ok := found[k]; ok {
-			g.Tally.Add(old.Tally)
-			if old.LastAt.After(g.LastAt) {
-				g.LastAt = old.LastAt
-			}
-		}
-		found[k] = g
-		return nil
-	}, query, args...)
+		found[k] = &c
+	})
 }
 
 // span is the condition on version and time; version "" means every one.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	dg "driftgate"
@@ -242,25 +241,38 @@ func runs(times []int64, width int64) []stretch {
 	return out
 }
 
-// countAnew makes the cells of a run anew from samples, or from the finer cells
-// when finer is not 0.
+// countAnew makes the cells of a run anew, from samples or, when finer is not
+// 0, from the cells of that width.
 func countAnew(ctx context.Context, tx *sql.Tx, by slice, finer int64, run stretch) error {
-	_, err := tx.ExecContext(ctx, `DELETE FROM tallies WHERE width = ? AND part = ? AND cell >= ? AND cell < ?`,
+	type key struct {
+		cell    int64
+		version string
+	}
+	found := map[key]sums{}
+	from := stretch{finer, run.from, run.to}
+	err := from.each(ctx, tx, by, "", fmt.Sprintf(`t - t %% %d`, run.width), func(at int64, version string, c cell) {
+		k := key{at, version}
+		if found[k] == nil {
+			found[k] = sums{}
+		}
+		found[k].add(c)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM tallies WHERE width = ? AND part = ? AND cell >= ? AND cell < ?`,
 		run.width, string(by), run.from, run.to)
 	if err != nil {
 		return err
 	}
-	const insert = `INSERT INTO tallies (width, part, cell, model_version, reason, interval_start, value, ` + tallyColumns + `) `
-	head := fmt.Sprintf(`SELECT %d, '%s', `, run.width, by)
-	if finer == 0 {
-		_, err = tx.ExecContext(ctx, insert+head+fmt.Sprintf(`at - at %% %d, `, run.width)+`model_version, reason, interval_start, `+by.value()+` AS value, `+
-			sampleSums+` FROM samples WHERE `+counted+` AND at >= ? AND at < ? GROUP BY 3, 4, 5, 6, 7`, run.from, run.to)
-		return err
+	for k, s := range found {
+		_, err := tx.ExecContext(ctx, `INSERT INTO tallies (width, part, cell, model_version, sums) VALUES (?, ?, ?, ?, ?)`,
+			run.width, string(by), k.cell, k.version, packCells(s))
+		if err != nil {
+			return err
+		}
 	}
-	_, err = tx.ExecContext(ctx, insert+head+fmt.Sprintf(`cell - cell %% %d, `, run.width)+`model_version, reason, interval_start, value, `+
-		tallySums+` FROM tallies WHERE width = ? AND part = ? AND cell >= ? AND cell < ? GROUP BY 3, 4, 5, 6, 7`,
-		finer, string(by), run.from, run.to)
-	return err
+	return nil
 }
 
 // tryTurn is turn without waiting; mine is false when another process writes.
@@ -271,20 +283,3 @@ func (l *Ledger) tryTurn(ctx context.Context, tx *sql.Tx) (mine bool, err error)
 	err = tx.QueryRowContext(ctx, l.dialect.tryLock).Scan(&mine)
 	return mine, err
 }
-
-// tallyColumns are the columns of tallies that a cell holds, as sampleSums has
-// them; tallySums adds cells up.
-const tallyColumns = `predictions, known, selected, labels, correct, unscored, f, ff, label_f, label_ff, label_yf, label_yy, dissent, newest_label, last_at`
-
-var tallySums = func() string {
-	columns := strings.Split(tallyColumns, ", ")
-	for i, c := range columns {
-		switch c {
-		case "newest_label", "last_at":
-			columns[i] = `MAX(` + c + `)`
-		default:
-			columns[i] = `CAST(SUM(` + c + `) AS BIGINT)`
-		}
-	}
-	return strings.Join(columns, ", ")
-}()

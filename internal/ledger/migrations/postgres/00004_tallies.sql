@@ -4,29 +4,12 @@
 
 -- +goose Up
 CREATE TABLE tallies (
-    width          BIGINT           NOT NULL,   -- of the cell
-    part           TEXT COLLATE "C" NOT NULL,   -- '': everything; 'class': by predicted class; 'band': by confidence
-    cell           BIGINT           NOT NULL,   -- start
-    model_version  TEXT COLLATE "C" NOT NULL,
-    reason         TEXT COLLATE "C" NOT NULL,
-    interval_start BIGINT           NOT NULL,
-    value          TEXT COLLATE "C" NOT NULL,   -- the class, or the band's lower edge in thousandths
-    predictions    BIGINT           NOT NULL,
-    known          BIGINT           NOT NULL,
-    selected       BIGINT           NOT NULL,
-    labels         BIGINT           NOT NULL,
-    correct        BIGINT           NOT NULL,
-    unscored       BIGINT           NOT NULL,   -- this and the next seven: the moments
-    f              BIGINT           NOT NULL,
-    ff             BIGINT           NOT NULL,
-    label_f        BIGINT           NOT NULL,
-    label_ff       BIGINT           NOT NULL,
-    label_yf       BIGINT           NOT NULL,
-    label_yy       BIGINT           NOT NULL,
-    dissent        BIGINT           NOT NULL,
-    newest_label   BIGINT           NOT NULL,
-    last_at        BIGINT           NOT NULL,   -- newest prediction
-    PRIMARY KEY (width, part, cell, model_version, reason, interval_start, value)
+    width         BIGINT           NOT NULL,   -- of the cell
+    part          TEXT COLLATE "C" NOT NULL,   -- '': everything; 'class': by predicted class; 'band': by confidence
+    cell          BIGINT           NOT NULL,   -- start
+    model_version TEXT COLLATE "C" NOT NULL,
+    sums          BYTEA            NOT NULL,   -- by stratum, curate interval and class or band; packed, see packed.go
+    PRIMARY KEY (width, part, cell, model_version)
 );
 
 -- Minutes in which some sample has come, gone or changed since they were

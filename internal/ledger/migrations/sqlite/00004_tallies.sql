@@ -4,29 +4,12 @@
 
 -- +goose Up
 CREATE TABLE tallies (
-    width          INTEGER NOT NULL,            -- of the cell
-    part           TEXT    NOT NULL,            -- '': everything; 'class': by predicted class; 'band': by confidence
-    cell           INTEGER NOT NULL,            -- start
-    model_version  TEXT    NOT NULL,
-    reason         TEXT    NOT NULL,
-    interval_start INTEGER NOT NULL,
-    value          TEXT    NOT NULL,            -- the class, or the band's lower edge in thousandths
-    predictions    INTEGER NOT NULL,
-    known          INTEGER NOT NULL,
-    selected       INTEGER NOT NULL,
-    labels         INTEGER NOT NULL,
-    correct        INTEGER NOT NULL,
-    unscored       INTEGER NOT NULL,            -- this and the next seven: the moments
-    f              INTEGER NOT NULL,
-    ff             INTEGER NOT NULL,
-    label_f        INTEGER NOT NULL,
-    label_ff       INTEGER NOT NULL,
-    label_yf       INTEGER NOT NULL,
-    label_yy       INTEGER NOT NULL,
-    dissent        INTEGER NOT NULL,
-    newest_label   INTEGER NOT NULL,
-    last_at        INTEGER NOT NULL,            -- newest prediction
-    PRIMARY KEY (width, part, cell, model_version, reason, interval_start, value)
+    width         INTEGER NOT NULL,   -- of the cell
+    part          TEXT    NOT NULL,   -- '': everything; 'class': by predicted class; 'band': by confidence
+    cell          INTEGER NOT NULL,   -- start
+    model_version TEXT    NOT NULL,
+    sums          BLOB    NOT NULL,   -- by stratum, curate interval and class or band; packed, see packed.go
+    PRIMARY KEY (width, part, cell, model_version)
 ) WITHOUT ROWID;
 
 -- Minutes in which some sample has come, gone or changed since they were
