@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"math/rand/v2"
 	"path"
 	"sync"
@@ -35,7 +36,7 @@ func crowd(t *testing.T, g *gateway, perSecond int) *people {
 	for i := range 2 {
 		rng := rand.New(rand.NewPCG(7, uint64(i)))
 		p.done.Go(func() { p.upload(ctx, t, rng, time.Second*2/time.Duration(perSecond)) })
-		p.done.Go(func() { p.label(ctx, t) })
+		p.done.Go(func() { p.label(ctx, t, fmt.Sprintf("e2e-%d", i)) })
 	}
 	t.Cleanup(p.end)
 	return p
@@ -74,18 +75,21 @@ func (p *people) upload(ctx context.Context, t *testing.T, rng *rand.Rand, every
 	}
 }
 
-func (p *people) label(ctx context.Context, t *testing.T) {
+// label is one annotator. Each has a name of its own: two with the same name are
+// given the same tasks, and the slower one's answer may come when the faster
+// one's is being collected.
+func (p *people) label(ctx context.Context, t *testing.T, name string) {
 	for ctx.Err() == nil {
 		var got struct {
 			Tasks []struct{ ID string }
 		}
-		p.g.call(t, "GET", "/api/v1/labels/tasks?annotator=e2e&n=20", nil, &got)
+		p.g.call(t, "GET", "/api/v1/labels/tasks?n=20&annotator="+name, nil, &got)
 		for _, task := range got.Tasks {
 			p.mu.Lock()
 			class, ok := p.truth[task.ID]
 			p.mu.Unlock()
 			if ok {
-				p.g.call(t, "POST", "/api/v1/labels?annotator=e2e", map[string]string{"id": task.ID, "label": driftgate.FashionMNIST[class]}, nil)
+				p.g.call(t, "POST", "/api/v1/labels?annotator="+name, map[string]string{"id": task.ID, "label": driftgate.FashionMNIST[class]}, nil)
 			}
 		}
 		select {
