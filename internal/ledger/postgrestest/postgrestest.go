@@ -9,7 +9,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -117,9 +116,9 @@ var server = sync.OnceValues(func() (string, error) {
 
 // attended runs the server until its own standard input ends, which is when
 // this process does, however it ends; then it removes the server's folder.
-const attended = `"$0/initdb" -D "$1/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$1/log" 2>&1 &&
-"$0/postgres" -D "$1/data" -k "$1" -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
-	-c max_connections=100 -c autovacuum=off >>"$1/log" 2>&1 </dev/null &
+const attended = `("$0/initdb" -D "$1/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$1/log" 2>&1 &&
+exec "$0/postgres" -D "$1/data" -k "$1" -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
+	-c max_connections=100 -c autovacuum=off >>"$1/log" 2>&1 </dev/null) &
 server=$!
 read -r _
 kill -QUIT $server
@@ -140,7 +139,10 @@ func start(bin, dir string) error {
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, out.Close())
 	}
-	go func() { _ = cmd.Wait() }() // it outlives this process by a moment
+	go func() { // the server outlives this process by a moment
+		_ = cmd.Wait()
+		_ = out.Close() // not before: its end is the server's
+	}()
 	db, err := sql.Open("pgx", address(dir, ""))
 	if err != nil {
 		return errors.Join(err, out.Close())
@@ -148,7 +150,6 @@ func start(bin, dir string) error {
 	defer func() { _ = db.Close() }()
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		if err = db.PingContext(context.Background()); err == nil {
-			kept = out
 			return nil
 		}
 		if time.Since(begin) > patience {
@@ -156,6 +157,3 @@ func start(bin, dir string) error {
 		}
 	}
 }
-
-// kept is the server's standard input: held open as long as this process lives.
-var kept io.Closer
