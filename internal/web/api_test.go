@@ -37,7 +37,7 @@ func TestAPIAnswers(t *testing.T) {
 		{"accuracy by nothing", "GET", "/accuracy?window=7d&by=colour", "", 422, "by"},
 		{"a plan", "GET", "/plan?window=24h&half_width=0.04", "", 200, `"per_day":103`},
 		{"a plan for ±2 points", "GET", "/plan?half_width=2", "", 422, "want a ratio between 0 and 1, as 0.02"},
-		{"a plan beyond reach", "GET", "/plan?half_width=0.001", "", 422, "want at least 0.4 points"},
+		{"a plan beyond reach", "GET", "/plan?half_width=0.001", "", 422, "the best is 0.0093"},
 		{"a plan for no window", "GET", "/plan?window=soon", "", 422, "soon"},
 		{"replay", "GET", "/accuracy/replay?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z", "", 200, `"windows":1200,"slots":96,"from":"2026-03-01T00:00:00Z","to":"2026-03-02T00:00:00Z"`},
 		{"replay of all that is kept", "GET", "/accuracy/replay", "", 200, `"windows":1200,"slots":96}`},

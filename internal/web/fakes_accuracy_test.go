@@ -57,10 +57,11 @@ func testAccuracy(name string, length time.Duration, end time.Time, acc float64,
 	m, k := labels/4, int(float64(labels/4)*acc)
 	a.Strata = []dg.StratumCount{{Stratum: dg.LowConfidence, Predictions: labels * 3 / 2, Selected: m, Labels: m, Correct: k * 2 / 3}, {Stratum: dg.Flagged, Predictions: labels / 8, Labels: labels / 9, Correct: labels / 20},
 		{Stratum: dg.Corrected, Predictions: labels / 16, Labels: labels / 18, Correct: labels / 60}, {Stratum: dg.Random, Predictions: labels * 19, Labels: labels / 2, Correct: int(float64(labels/2) * acc)}}
+	a.Slices = testSlices(acc, labels)
 	if labels < 30 {
 		return a
 	}
-	a.Estimates, a.Slices = testFigures(acc, labels), testSlices(acc, labels)
+	a.Estimates = testFigures(acc, labels)
 	a.Gap = &dg.Gap{Difference: -.009, Lower: -.031, Upper: .013, Labels: labels, Reference: -.015}
 	if acc < .85 {
 		a.Gap = &dg.Gap{Difference: -.062, Lower: -.081, Upper: -.043, Labels: labels, Reference: -.015, Significant: true}
@@ -118,7 +119,7 @@ func (f fakeAccuracy) Plan(_ context.Context, w time.Duration, half float64) (es
 		return estimate.Plan{}, f.err
 	}
 	if half < .005 {
-		return estimate.Plan{}, fmt.Errorf("metrics: plan: half width 0.1 points: want at least 0.4 points, which labelling every random prediction gives: %w", dg.ErrInvalid)
+		return estimate.Plan{Wanted: half, HalfWidth: .0093, RandomLabels: 507}, fmt.Errorf("metrics: plan: half-width %g: the best is 0.0093, with a label for each of 507 random predictions: want at least that: %w", half, dg.ErrInvalid)
 	}
 	days := w.Hours() / 24
 	perDay := 412 * (.02 / half) * (.02 / half) / days

@@ -26,7 +26,8 @@ const faultsOf = `(() => {
     if (!own || e.closest("svg, script, .skip, .visually-hidden") || !e.checkVisibility()) continue;
     const a = light(getComputedStyle(e).color), b = light(behind(e)), contrast = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     if (contrast < 4.5) faults.push("contrast " + contrast.toFixed(1) + " of " + JSON.stringify(e.textContent.trim().slice(0, 40)));
-    const box = e.getBoundingClientRect();
+    const box = e.getBoundingClientRect(), card = e.closest(".card")?.getBoundingClientRect();
+    if (card && !e.closest(".scroll, .sorts") && box.right > card.right) faults.push("out of its card: " + JSON.stringify(e.textContent.trim().slice(0, 40)));
     if (!e.closest(".scroll, .segments, .sorts, nav") && (box.right > innerWidth + 1 || box.left < -1)) faults.push("out of the screen: " + JSON.stringify(e.textContent.trim().slice(0, 40)));
   }
   for (const dot of document.querySelectorAll(".plot-cell circle, .plot-cell .interval")) {
@@ -37,6 +38,11 @@ const faultsOf = `(() => {
     const cells = [...row.children].filter((c) => c.checkVisibility()).map((c) => c.getBoundingClientRect());
     const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
     if (cells.some((a, i) => cells.some((b, j) => j > i && meet(a, b)))) faults.push("cells lie on each other: " + row.textContent.trim().slice(0, 30));
+  }
+  for (const scale of document.querySelectorAll(".scale, .chart-svg")) {
+    const ticks = [...scale.querySelectorAll("text")].map((e) => [e.textContent, e.getBoundingClientRect()]);
+    const meet = ([, a], [, b]) => a.left < b.right && b.left < a.right && a.top < b.bottom - 2 && b.top < a.bottom - 2;
+    for (let i = 1; i < ticks.length; i++) if (meet(ticks[i - 1], ticks[i])) faults.push("words lie on each other: " + ticks[i - 1][0] + " and " + ticks[i][0]);
   }
   return faults.join("\n");
 })()`

@@ -94,6 +94,7 @@ func (s *server) getAccuracyPage(c *gin.Context) {
 	}
 	if chosen >= 0 {
 		page.choose(snap.Windows[chosen], c.Query("sort"))
+		page.Alarm.beside(page.Window, snap.Windows)
 		if err := s.drawAccuracy(ctx, &page); err != nil {
 			s.fail(c, err)
 			return
@@ -133,7 +134,6 @@ func (p *accuracyPage) choose(w dg.Accuracy, order string) {
 	p.Gap = gapOf(w, p.Fine)
 	if p.Has {
 		p.Where, p.Scale = headPlot(p.Headline, p.Reference, p.Fine)
-		p.Alarm.beside(p.Headline)
 	}
 }
 

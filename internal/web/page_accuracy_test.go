@@ -96,22 +96,26 @@ func TestTheAlarmSaysWhatToHopeFor(t *testing.T) {
 }
 
 func TestAQuietAlarmBesideABadFigureSaysWhyItIsSlow(t *testing.T) {
-	bad, well := dg.Estimate{Accuracy: .3, Lower: .2, Upper: .4}, dg.Estimate{Accuracy: .8, Lower: .7, Upper: .9}
+	window := func(name string, upper float64) dg.Accuracy {
+		return dg.Accuracy{Window: name, Estimates: []dg.Estimate{{Estimator: headline, Accuracy: upper - .1, Lower: upper - .2, Upper: upper}}}
+	}
+	bad, well, none := window("7d", .4), window("24h", .9), dg.Accuracy{Window: "1h"}
 	for _, tt := range []struct {
 		name string
 		in   metrics.AlarmStatus
-		e    dg.Estimate
+		w    []dg.Accuracy // the chosen one first
 		late bool
 		lamp string
 	}{
-		{"quiet beside a bad figure", metrics.AlarmStatus{State: estimate.Quiet, Watching: true, P0: .15}, bad, true, "late"},
-		{"quiet beside one that may be well", metrics.AlarmStatus{State: estimate.Quiet, Watching: true, P0: .15}, well, false, "quiet"},
-		{"firing", metrics.AlarmStatus{State: estimate.Firing, Watching: true, P0: .15}, bad, false, "firing"},
-		{"not watching", metrics.AlarmStatus{State: estimate.Quiet}, bad, false, "idle"},
+		{"quiet beside a bad figure", metrics.AlarmStatus{State: estimate.Quiet, Watching: true, P0: .15}, []dg.Accuracy{bad}, true, "late"},
+		{"quiet, another window is bad", metrics.AlarmStatus{State: estimate.Quiet, Watching: true, P0: .15}, []dg.Accuracy{well, none, bad}, true, "late"},
+		{"quiet beside one that may be well", metrics.AlarmStatus{State: estimate.Quiet, Watching: true, P0: .15}, []dg.Accuracy{well, none}, false, "quiet"},
+		{"firing", metrics.AlarmStatus{State: estimate.Firing, Watching: true, P0: .15}, []dg.Accuracy{bad}, false, "firing"},
+		{"not watching", metrics.AlarmStatus{State: estimate.Quiet}, []dg.Accuracy{bad}, false, "idle"},
 	} {
 		b := boxOf(tt.in)
-		b.beside(tt.e)
-		if said := strings.Contains(strings.Join(b.Words, " "), "late labels make it slow"); b.Late != tt.late || said != tt.late || b.Lamp() != tt.lamp {
+		b.beside(tt.w[0], tt.w)
+		if said := strings.Contains(strings.Join(b.Words, " "), "The figure of the last 7d lies below that"); b.Late != tt.late || said != tt.late || b.Lamp() != tt.lamp {
 			t.Errorf("%s: late %v, said %v, lamp %s; want %v, lamp %s", tt.name, b.Late, said, b.Lamp(), tt.late, tt.lamp)
 		}
 	}
@@ -137,7 +141,7 @@ func TestTheLabelPlannerAnswersOrSaysWhyNot(t *testing.T) {
 	wants(t, get(t, newFake(), "/accuracy?window=24h"), "Label 412 random images a day", "±2.0 points", "Today 240 of them are labelled a day, which gives ±3.1 points", "Counted in: 214 labels of the other strata")
 	wants(t, get(t, newFake(), "/accuracy?window=24h&points=4"), "Label 103 random images a day", `value="4"`)
 	wants(t, get(t, newFake(), "/accuracy?window=24h&points=1,5"), "Label 733 random images a day")
-	wants(t, get(t, newFake(), "/accuracy?window=24h&points=0.4"), "Half width 0.1 points: want at least 0.4 points, which labelling every random prediction gives.")
+	wants(t, get(t, newFake(), "/accuracy?window=24h&points=0.4"), "±0.4 points can't be had over 24h: a label for all of its 507 random images gives ±0.9.")
 	for _, wish := range []string{"0", "-1", "51", "NaN", "Inf", "many", "%3Cscript%3E"} {
 		wants(t, get(t, newFake(), "/accuracy?points="+wish), "Want points between 0.1 and 50")
 	}

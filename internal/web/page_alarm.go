@@ -33,14 +33,27 @@ func (b alarmBox) Lamp() string {
 	return "idle"
 }
 
-// beside holds the alarm against the figure that stands next to it. They may
-// tell different stories for a while, and then the page has to say why.
-func (b *alarmBox) beside(e dg.Estimate) {
-	if !b.Watching || b.State != estimate.Quiet || e.Upper >= 1-b.P0 {
+// ReferenceShare is how far the reference is, in units of its meter's 200.
+func (b alarmBox) ReferenceShare() float64 {
+	return round1(200 * min(float64(b.ReferenceLabels)/float64(max(b.ReferenceNeeded, 1)), 1))
+}
+
+// beside holds the alarm against the figures that stand next to it, the chosen
+// window's first. They may tell different stories for a while, and then the
+// page has to say why.
+func (b *alarmBox) beside(chosen dg.Accuracy, all []dg.Accuracy) {
+	if !b.Watching || b.State != estimate.Quiet {
 		return
 	}
-	b.Late, b.Title = true, "No alarm yet"
-	b.Words = append(b.Words, "The figure beside it lies below that. The alarm judges a slot once, when its time for labels is over, and an image without a label counts as right: late labels make it slow.")
+	for _, w := range append([]dg.Accuracy{chosen}, all...) {
+		e, ok := w.Estimate(headline)
+		if !ok || e.Upper >= 1-b.P0 {
+			continue
+		}
+		b.Late, b.Title = true, "No alarm yet"
+		b.Words = append(b.Words, fmt.Sprintf("The figure of the last %s lies below that. The alarm judges a slot once, when its time for labels is over, and an image without a label counts as right: late labels make it slow.", w.Window))
+		return
+	}
 }
 
 // boxOf says in words what the alarm's state means and what it waits for.

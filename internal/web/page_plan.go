@@ -40,6 +40,8 @@ func (s *server) planOf(ctx context.Context, window time.Duration, name, typed s
 	switch {
 	case errors.Is(err, dg.ErrTooFewSamples):
 		b.Problem = "There are no predictions in this window to plan with."
+	case errors.Is(err, dg.ErrInvalid) && p.HalfWidth > 0:
+		b.Problem = fmt.Sprintf("±%g points can't be had over %s: a label for all of its %s gives ±%s.", wish, name, plural(p.RandomLabels, "random image", "random images"), onePoint(p.HalfWidth))
 	case errors.Is(err, dg.ErrInvalid):
 		b.Problem = sentence(err, dg.ErrInvalid)
 	case err != nil:

@@ -169,6 +169,9 @@ type sliceTable struct {
 	Quiet int // rows without a figure
 }
 
+// MostQuiet says that a longer window would show more.
+func (t sliceTable) MostQuiet() bool { return 2*t.Quiet > len(t.Rows)+len(t.Rest) }
+
 // shownSlices is how many rows a table shows before it folds the rest away.
 const shownSlices = 12
 

@@ -59,7 +59,7 @@ func TestEveryEstimatorHasItsMeaningItsWidthAndWhoseBoundsItShows(t *testing.T) 
 	}
 	f := newFake()
 	page := get(t, f, "/accuracy?window=1h")
-	wants(t, page, "One window, 4 ways to count it", "bounds of stratified: too few errors or labels for its own", "none used")
+	wants(t, page, "One window, 4 ways to count it", "Its bounds are those of stratified: there are too few errors or labels for its own.", "none used")
 	if rows, _ := estimateRows(dg.Accuracy{Estimates: []dg.Estimate{{Estimator: "a_new_one", Accuracy: .5, Lower: .4, Upper: .6}}}); len(rows) != 1 || rows[0].Title != "a new one" {
 		t.Errorf("an estimator without a meaning: %+v", rows)
 	}
@@ -100,11 +100,12 @@ func TestClassesComeInTheOrderAskedForThoseWithoutAFigureLast(t *testing.T) {
 		t.Errorf("%+v is right more often than promised", r)
 	}
 	classes := slicesOf(a, "class", byWorst)
-	if r := classes.Rows[0]; !r.Worse || r.TooSure || classes.Rows[1].Worse || classes.Quiet != 2 {
+	if r := classes.Rows[0]; !r.Worse || r.TooSure || classes.Rows[1].Worse || classes.Quiet != 2 || classes.MostQuiet() {
 		t.Errorf("%+v: want c below average, b not, two without a figure", classes)
 	}
 	page := get(t, newFake(), "/accuracy?window=6h&sort=name")
 	wants(t, get(t, newFake(), "/accuracy?window=7d"), "below average", "too sure")
+	wants(t, get(t, newFake(), "/accuracy?window=1h"), "Most have too few labels in 1h; a longer window has more.")
 	wants(t, page, "too few labels", "Ankle boot", `sort=name#classes" aria-current="true"`)
 }
 
