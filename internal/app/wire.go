@@ -156,7 +156,7 @@ func (a *App) statsd(ctx context.Context) error {
 	}
 	c := a.Config.StatsD
 	return metrics.RunStatsD(ctx, a.metricsRegistry, metrics.StatsDOptions{
-		Address: c.Address, Prefix: c.Prefix, Tags: c.Style, Every: c.Every, Logger: a.Logger,
+		Address: c.Address, Prefix: c.Prefix, Tags: c.Style, Every: c.Every, Logger: a.Logger, Registerer: a.metricsRegistry,
 	})
 }
 
