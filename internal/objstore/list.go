@@ -46,28 +46,60 @@ func (s *Store) ListCheap(ctx context.Context, bucket, prefix string) iter.Seq2[
 	}
 }
 
-// list lists page by page, fills each page in, and yields its objects.
+// list lists page by page, fills each page in, and yields its objects. The next
+// page is asked for while the present one is worked on.
 func (s *Store) list(ctx context.Context, bucket, prefix string, withTags bool, fill func([]Object) error, yield func(Object, error) bool) {
 	fail := func(err error) {
 		yield(Object{}, fmt.Errorf("objstore: list %s/%s: %w", bucket, prefix, err))
 	}
-	page := make([]Object, 0, pageSize)
-	flush := func() bool {
-		if err := fill(page); err != nil {
-			fail(err)
-			return false
+	work, cancel := context.WithCancel(ctx)
+	ready := make(chan page, 1)
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	defer cancel()
+	reader.Go(func() {
+		defer close(ready)
+		s.pages(work, bucket, prefix, withTags, ready)
+	})
+	for p := range ready {
+		if p.err == nil {
+			p.err = fill(p.objects)
 		}
-		for _, o := range page {
+		if p.err != nil {
+			fail(p.err)
+			return
+		}
+		for _, o := range p.objects {
 			if !yield(o, nil) {
-				return false
+				return
 			}
 		}
-		page = page[:0]
-		return true
 	}
+	if err := ctx.Err(); err != nil { // the client below just ends
+		fail(err)
+	}
+}
+
+// page is a part of a listing, or what ended it.
+type page struct {
+	objects []Object
+	err     error
+}
+
+// pages sends a listing page by page, until its end, an error, or that of ctx.
+func (s *Store) pages(ctx context.Context, bucket, prefix string, withTags bool, ready chan<- page) {
+	send := func(p page) bool {
+		select {
+		case ready <- p:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	objects := make([]Object, 0, pageSize)
 	for info := range s.repeat.ListObjectsIter(ctx, bucket, listOptions(prefix, withTags)) {
 		if info.Err != nil {
-			fail(classify(info.Err))
+			send(page{err: classify(info.Err)})
 			return
 		}
 		o := object(info.Key, info)
@@ -75,15 +107,16 @@ func (s *Store) list(ctx context.Context, bucket, prefix string, withTags bool, 
 			o.Tags = info.UserTags
 			s.listsTags.Store(true)
 		}
-		if page = append(page, o); len(page) == pageSize && !flush() {
-			return
+		if objects = append(objects, o); len(objects) == pageSize {
+			if !send(page{objects: objects}) {
+				return
+			}
+			objects = make([]Object, 0, pageSize)
 		}
 	}
-	if err := ctx.Err(); err != nil { // the client below just ends
-		fail(err)
-		return
+	if len(objects) > 0 && ctx.Err() == nil {
+		send(page{objects: objects})
 	}
-	flush()
 }
 
 func listOptions(prefix string, withTags bool) minio.ListObjectsOptions {
