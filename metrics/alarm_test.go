@@ -128,10 +128,10 @@ func TestARestartNeitherSkipsNorRepeatsASlot(t *testing.T) {
 	run := func(restarts bool) (AlarmStatus, []AlarmEvent) {
 		w := watched(t)
 		w.hours(refA, 0, 4, 4)
-		w.hours(refA, 4, 14, 24)
+		w.hours(refA, 4, 9, 24)
 		seen := map[string]bool{}
 		var events []AlarmEvent
-		for h := range 20 {
+		for h := range 15 {
 			w.hour(h)
 			if restarts {
 				w.metrics = New(w.metrics.o, w.ledger)
@@ -149,7 +149,7 @@ func TestARestartNeitherSkipsNorRepeatsASlot(t *testing.T) {
 				}
 			}
 		}
-		if r, err := w.metrics.Replay(t.Context(), dg.Interval{}); err != nil || r.Slots != 14 {
+		if r, err := w.metrics.Replay(t.Context(), dg.Interval{}); err != nil || r.Slots != 9 {
 			t.Errorf("replay: %d, %v", r.Slots, err)
 		}
 		return w.status(), events
@@ -222,8 +222,8 @@ func TestAFiringAlarmResolvesAfterItsHold(t *testing.T) {
 	w := watched(t, func(o *AlarmOptions) { o.ResolveHold = 5 * time.Hour })
 	w.hours(refA, 0, 3, 4)
 	w.hours(refA, 3, 7, 24)
-	w.hours(refA, 7, 30, 0)
-	w.hour(32)
+	w.hours(refA, 7, 14, 0)
+	w.hour(16)
 	var states []string
 	for _, e := range w.advance() {
 		states = append(states, string(e.State))

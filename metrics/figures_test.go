@@ -200,13 +200,13 @@ func TestAThousandClassesAreNotAThousandSeries(t *testing.T) {
 // What the model believes of itself and what people say must part when the
 // world changes under it, and the gap must name the calibration it began with.
 func TestTheGapOpensWhenTheWorldChangesUnderTheModel(t *testing.T) {
-	w := watched(t, func(o *AlarmOptions) { o.ReferenceLabels = 300 })
+	w := watched(t, func(o *AlarmOptions) { o.ReferenceLabels = 100 })
 	hour := func(h, n, k int) {
 		at := noon.Add(time.Duration(h) * time.Hour)
-		w.fill(batch{version: refA, stratum: dg.Random, at: at.Add(time.Minute), interval: at, n: 3 * n, m: n, k: k, confidence: .95})
+		w.fill(batch{version: refA, stratum: dg.Random, at: at.Add(time.Minute), interval: at, n: n + 20, m: n, k: k, confidence: .95})
 	}
-	hour(0, 400, 360) // .90 against a promised .95: the calibration is five points off
-	hour(1, 200, 180)
+	hour(0, 100, 90) // .90 against a promised .95: the calibration is five points off
+	hour(1, 100, 90)
 	w.hour(3)
 	w.advance()
 	a := w.window(time.Hour)
@@ -215,13 +215,13 @@ func TestTheGapOpensWhenTheWorldChangesUnderTheModel(t *testing.T) {
 	}
 	w.hour(2)
 	a = w.window(time.Hour)
-	if a.Gap == nil || !near(a.Gap.Reference, -.05, 1e-9) || !near(a.Gap.Difference, 0, 1e-9) || a.Gap.Significant || a.Gap.Labels != 200 {
+	if a.Gap == nil || !near(a.Gap.Reference, -.05, 1e-9) || !near(a.Gap.Difference, 0, 1e-9) || a.Gap.Significant || a.Gap.Labels != 100 {
 		t.Fatalf("no change, gap %+v", a.Gap)
 	}
 	if e, ok := a.Estimate(estimate.NameExpected); !ok || !near(e.Accuracy, .95, 1e-9) || e.Lower > .9 {
 		t.Errorf("expected %+v: its bounds must know that the calibration was off", e)
 	}
-	hour(3, 200, 150)
+	hour(3, 100, 75)
 	w.hour(4)
 	a = w.window(time.Hour)
 	if a.Gap == nil || !near(a.Gap.Difference, -.15, 1e-9) || !a.Gap.Significant || a.Gap.Upper >= 0 {

@@ -38,10 +38,14 @@ type driftSide struct {
 	predictions int
 }
 
+func (m *Metrics) noDrift() DriftStatus {
+	return DriftStatus{Tests: map[string]estimate.Drift{}, Window: WindowName(m.o.Drift.Window), ReferenceNeeded: m.o.Drift.ReferencePredictions}
+}
+
 // inputDrift looks at the window that ended with the newest whole hop, once,
 // when it has not been looked at. Input drift never retrains.
 func (m *Metrics) inputDrift(ctx context.Context, c serving, at time.Time) (DriftStatus, error) {
-	s := DriftStatus{Tests: map[string]estimate.Drift{}, Window: WindowName(m.o.Drift.Window), ReferenceNeeded: m.o.Drift.ReferencePredictions}
+	s := m.noDrift()
 	if c.Version == "" || c.PromotedAt.IsZero() {
 		return s, nil
 	}

@@ -1,11 +1,15 @@
-// Package metrics turns human labels into one figure an operator can trust:
-// production accuracy over a sliding window, with its bounds, its counts and
-// the age of its newest label, and into the drift alarm that watches it.
+// Package metrics turns human labels into figures an operator can trust:
+// production accuracy over sliding windows, by four estimators, whole and by
+// class and confidence, with bounds, counts and the age of the newest label;
+// how far it has parted from what the model believes of itself; the drift alarm
+// that watches it; and how far the inputs have moved, which needs no label.
 //
 // Each stratum counts by its share of the predictions, so images picked because
 // they are hard do not drag the figure down. A window with fewer than MinLabels
-// labels exports no ratio: a gap is honest, a frozen gauge is not. Figures and
-// alarm count the present champion's predictions only.
+// labels exports no measured ratio: a gap is honest, a frozen gauge is not.
+// Figures and alarm count the present champion's predictions only. What was
+// published is kept with all that it was computed from, and [Metrics.Replay]
+// computes it again to the last digit.
 //
 // Everything is read from one [Snapshot], which Refresh computes: the
 // Prometheus collector, the pages and the StatsD sink cannot disagree. Ratios
@@ -142,7 +146,7 @@ func New(o Options, l *ledger.Ledger) *Metrics {
 	if m.invalid != nil {
 		m.invalid = fmt.Errorf("metrics: options: %w", m.invalid)
 	}
-	m.latest.Store(&Snapshot{Model: m.o.Model, Alarm: AlarmStatus{State: estimate.Quiet, ThresholdYears: m.o.Alarm.ThresholdYears}})
+	m.latest.Store(&Snapshot{Model: m.o.Model, Alarm: m.status(serving{}, ledger.Alarm{}, memory{}), Drift: m.noDrift()})
 	return m
 }
 
@@ -213,6 +217,9 @@ func (m *Metrics) fresh(ctx context.Context, version string, reference estimate.
 	if p.revision == revision && p.version == version && p.reference == reference && p.end.Equal(end) {
 		return p.inputs, nil
 	}
+	if revision, err = m.settle(ctx); err != nil {
+		return nil, err
+	}
 	in, err := m.read(ctx, version, reference, end, m.o.Windows...)
 	if err != nil {
 		return nil, err
@@ -222,6 +229,20 @@ func (m *Metrics) fresh(ctx context.Context, version string, reference estimate.
 		p.windows = append(p.windows, w.figures())
 	}
 	return in, nil
+}
+
+// settleFor bounds the time that figures wait for the ledger's bookkeeping,
+// which makes them cheaper and changes none.
+const settleFor = 2 * time.Second
+
+// settle lets the ledger count what has changed, and returns where it stands.
+func (m *Metrics) settle(ctx context.Context) (ledger.Revision, error) {
+	soon, cancel := context.WithTimeout(ctx, settleFor)
+	defer cancel()
+	if err := m.ledger.Settle(soon); err != nil && soon.Err() == nil {
+		m.o.Logger.Warn("the ledger is not settled; figures are right but slow", "err", err)
+	}
+	return m.ledger.Revision(ctx)
 }
 
 // Refresh computes a new snapshot from the ledger. When it fails, the last

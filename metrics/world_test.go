@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -63,29 +64,33 @@ type batch struct {
 	confidence float64 // .9
 }
 
-// fill enters batches as capture, curate and collect would.
+// fill enters batches as they stand after capture, curate and collect.
 func (w *world) fill(bs ...batch) {
 	w.t.Helper()
-	ctx := w.t.Context()
+	var changes []ledger.Change
 	for _, b := range bs {
-		ss, ds := make([]dg.Sample, b.n), make([]ledger.Decision, b.n)
-		for i := range ss {
+		picked := max(b.m, b.picked)
+		for i := range b.n {
 			w.n++
-			ss[i] = dg.Sample{Key: fmt.Sprintf("class_03/%06d.png", w.n), PredictedClass: cmp.Or(b.class, "Dress"), Confidence: cmp.Or(b.confidence, .9), Timestamp: b.at, ModelVersion: b.version.Short()}
-			picked := i < max(b.m, b.picked)
-			ds[i] = ledger.Decision{ID: ss[i].ID(), Stratum: b.stratum, SamplingFraction: math.Max(1e-9, float64(max(b.m, b.picked))/float64(b.n)), Interval: b.interval, Selected: picked}
-		}
-		must(w.t, w.ledger.Captured(ctx, ss...))
-		must(w.t, w.ledger.Decide(ctx, ds))
-		labels := make([]ledger.ForeignLabel, b.m)
-		for i := range labels {
-			labels[i] = ledger.ForeignLabel{Sample: ss[i], Label: ss[i].PredictedClass}
-			labels[i].Sample.LabelledAt = b.at.Add(10 * time.Minute)
-			if i >= b.k {
-				labels[i].Label = "Coat"
+			r := ledger.Record{InProduction: true, Placed: true, State: ledger.Noisy, Interval: b.interval, Selected: i < picked,
+				Sample: dg.Sample{Key: fmt.Sprintf("class_03/%06d.png", w.n), PredictedClass: cmp.Or(b.class, "Dress"), Confidence: cmp.Or(b.confidence, .9),
+					Timestamp: b.at, ModelVersion: b.version.Short(), Stratum: b.stratum, SamplingFraction: math.Max(1e-9, float64(picked)/float64(b.n))}}
+			switch {
+			case i < b.m:
+				r.State, r.Label, r.LabelSource, r.LabelledAt = ledger.Labelled, r.PredictedClass, dg.HumanLabel, b.at.Add(10*time.Minute)
+				if i >= b.k {
+					r.Label = map[bool]string{true: "Coat", false: "Dress"}[r.PredictedClass != "Coat"]
+				}
+			case i < picked:
+				r.State = ledger.Waiting
 			}
+			changes = append(changes, ledger.Change{ID: r.ID(), Next: &r})
 		}
-		must(w.t, w.ledger.SetForeignLabels(ctx, labels...))
+	}
+	done, err := w.ledger.Apply(w.t.Context(), changes...)
+	must(w.t, err)
+	if slices.Contains(done, false) {
+		w.t.Fatal("not all samples were entered")
 	}
 }
 
