@@ -49,5 +49,9 @@ func (s sharedCatalog) Reconcile(ctx context.Context) (catalog.Report, error) {
 func (a *App) rebuild(ctx context.Context) (any, error) {
 	a.moving.Lock()
 	defer a.moving.Unlock()
-	return a.catalog.Rebuild(ctx)
+	report, err := a.catalog.Rebuild(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return report, a.ledger.Settle(ctx)
 }
