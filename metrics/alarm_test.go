@@ -56,6 +56,7 @@ func (w *world) status() AlarmStatus {
 func (w *world) hour(h int) { w.now = noon.Add(time.Duration(h) * time.Hour) }
 
 func TestTheAlarmCollectsItsReferenceThenFiresOnDriftAndEndsWithPromotion(t *testing.T) {
+	sequential(t)
 	w := watched(t)
 	ctx := t.Context()
 	w.hours(refA, 0, 2, 4)
@@ -125,6 +126,7 @@ func TestTheAlarmCollectsItsReferenceThenFiresOnDriftAndEndsWithPromotion(t *tes
 // A process that dies anywhere must come back to the same decision, neither
 // skipping a slot nor taking it twice.
 func TestARestartNeitherSkipsNorRepeatsASlot(t *testing.T) {
+	sequential(t)
 	run := func(restarts bool) (AlarmStatus, []AlarmEvent) {
 		w := watched(t)
 		w.hours(refA, 0, 4, 4)
@@ -162,6 +164,7 @@ func TestARestartNeitherSkipsNorRepeatsASlot(t *testing.T) {
 }
 
 func TestTheLastEventIsHandedOutAgainAfterARestart(t *testing.T) {
+	sequential(t)
 	w := watched(t)
 	w.hours(refA, 0, 3, 4)
 	w.hours(refA, 3, 10, 24)
@@ -181,6 +184,7 @@ func TestTheLastEventIsHandedOutAgainAfterARestart(t *testing.T) {
 }
 
 func TestLateLabelsNeverReopenASlotAndMissingOnesCountAsCorrect(t *testing.T) {
+	sequential(t)
 	w := watched(t)
 	w.hours(refA, 0, 3, 4)
 	at := noon.Add(3*time.Hour + time.Minute)
@@ -219,6 +223,7 @@ func TestMonthsWithoutTrafficAreJumpedOver(t *testing.T) {
 }
 
 func TestAFiringAlarmResolvesAfterItsHold(t *testing.T) {
+	sequential(t)
 	w := watched(t, func(o *AlarmOptions) { o.ResolveHold = 5 * time.Hour })
 	w.hours(refA, 0, 3, 4)
 	w.hours(refA, 3, 7, 24)
@@ -234,6 +239,7 @@ func TestAFiringAlarmResolvesAfterItsHold(t *testing.T) {
 }
 
 func TestASlotOfAnotherLengthOverlapsNothing(t *testing.T) {
+	sequential(t)
 	w := watched(t)
 	w.hours(refA, 0, 12, 4)
 	w.hour(7)
@@ -257,6 +263,7 @@ func TestASlotOfAnotherLengthOverlapsNothing(t *testing.T) {
 }
 
 func TestReplayFindsAChangedSlot(t *testing.T) {
+	sequential(t)
 	w := watched(t)
 	w.hours(refA, 0, 5, 4)
 	w.hour(10)
@@ -316,6 +323,7 @@ func deployment(rng *rand.Rand, slots int, o AlarmOptions, errorRate func(slot i
 // of fifteen points is found within days. A cheap sample by default, a thousand
 // deployments with DRIFTGATE_LONG.
 func TestQuietDeploymentsStayQuietAndDropsAreFound(t *testing.T) {
+	sequential(t)
 	o := AlarmOptions{ThresholdYears: .5, ReferenceLabels: 300, SlotLength: 6 * time.Hour}.withDefaults()
 	const slots = 4 * 30
 	runs, drops := 60, 20

@@ -125,6 +125,7 @@ func FuzzDecodeWindow(f *testing.F) {
 // Slices divide the window: every prediction is in one class, and in one band
 // when it has a confidence.
 func TestSlicesAddUpToTheWindow(t *testing.T) {
+	sequential(t)
 	w := newWorld(t, Options{MinLabels: 10})
 	at := noon.Add(-time.Minute)
 	confidences := []float64{.2, .49, .5, .65, .7, .88, .9, .97, .989, .99, 1}
@@ -200,6 +201,7 @@ func TestAThousandClassesAreNotAThousandSeries(t *testing.T) {
 // What the model believes of itself and what people say must part when the
 // world changes under it, and the gap must name the calibration it began with.
 func TestTheGapOpensWhenTheWorldChangesUnderTheModel(t *testing.T) {
+	sequential(t)
 	w := watched(t, func(o *AlarmOptions) { o.ReferenceLabels = 100 })
 	hour := func(h, n, k int) {
 		at := noon.Add(time.Duration(h) * time.Hour)

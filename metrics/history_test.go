@@ -33,6 +33,7 @@ func (w *world) hourly(from, to int) {
 }
 
 func TestWindowsAreKeptAsPublishedAndReplayToTheSameDigits(t *testing.T) {
+	sequential(t)
 	ledgertest.Each(t, func(t *testing.T, l *ledger.Ledger) {
 		keptAndReplayed(t, worldOn(t, l, Options{MinLabels: 5, Windows: []time.Duration{time.Hour, 48 * time.Hour}}))
 	})
@@ -81,6 +82,7 @@ func keptAndReplayed(t *testing.T, w *world) {
 }
 
 func TestARestartKeepsNoWindowTwice(t *testing.T) {
+	sequential(t)
 	w := newWorld(t, Options{Windows: []time.Duration{time.Hour, 24 * time.Hour}})
 	c := champion(refA, noon)
 	w.metrics.SetChampion(c, nil)
@@ -104,6 +106,7 @@ func TestARestartKeepsNoWindowTwice(t *testing.T) {
 }
 
 func TestReplayNamesWhatWasChanged(t *testing.T) {
+	sequential(t)
 	for _, tt := range []struct {
 		name  string
 		forge func(f *ledger.Figure)
@@ -143,6 +146,7 @@ func TestReplayNamesWhatWasChanged(t *testing.T) {
 }
 
 func TestOldFiguresAndFeaturesAreForgotten(t *testing.T) {
+	sequential(t)
 	w := newWorld(t, Options{Windows: []time.Duration{time.Hour}, Keep: 3 * time.Hour, Drift: DriftOptions{ReferencePredictions: 10, Window: time.Hour}})
 	w.metrics.SetChampion(champion(refA, noon), nil)
 	w.hourly(0, 30)
@@ -189,6 +193,7 @@ func TestHistoryCanBeOff(t *testing.T) {
 }
 
 func TestPlansAskForWhatTheWindowShows(t *testing.T) {
+	sequential(t)
 	w := newWorld(t, Options{})
 	w.metrics.SetChampion(champion(refA, noon), nil)
 	if _, err := w.metrics.Plan(t.Context(), time.Hour, .02); !errors.Is(err, dg.ErrTooFewSamples) {

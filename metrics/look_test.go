@@ -28,6 +28,7 @@ func (w *world) predict(h, n, coats int, confidence float64) {
 }
 
 func TestInputsAreComparedWithTheChampionsFirstWholeHours(t *testing.T) {
+	sequential(t)
 	w := drifting(t)
 	w.fill(batch{version: refA, stratum: dg.Random, at: noon, interval: noon, n: 500, class: "Coat"}, // before its promotion
 		batch{version: refB, stratum: dg.Random, at: noon.Add(time.Hour), interval: noon, n: 500, class: "Coat"}) // of another
@@ -75,6 +76,7 @@ func TestInputsAreComparedWithTheChampionsFirstWholeHours(t *testing.T) {
 
 // One look each hop is what the thresholds are made for.
 func TestAHopIsLookedAtOnce(t *testing.T) {
+	sequential(t)
 	w := drifting(t)
 	w.predict(0, 120, 60, .95)
 	w.predict(1, 60, 30, .95)
@@ -104,6 +106,7 @@ func TestAHopIsLookedAtOnce(t *testing.T) {
 }
 
 func TestTooFewPredictionsGiveNoScoreAndAreTriedAgain(t *testing.T) {
+	sequential(t)
 	w := drifting(t)
 	w.predict(0, 120, 60, .95)
 	w.predict(1, 49, 20, .95)
@@ -122,6 +125,7 @@ func TestTooFewPredictionsGiveNoScoreAndAreTriedAgain(t *testing.T) {
 }
 
 func TestAnotherChampionMakesItsOwnReference(t *testing.T) {
+	sequential(t)
 	w := drifting(t)
 	w.predict(0, 120, 60, .95)
 	w.predict(1, 60, 30, .95)
@@ -144,6 +148,7 @@ func TestAnotherChampionMakesItsOwnReference(t *testing.T) {
 }
 
 func TestFeaturesAreComparedByTheirSums(t *testing.T) {
+	sequential(t)
 	w := drifting(t)
 	sketch := estimate.NewSketch(8, 7)
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -188,6 +193,7 @@ func TestFeaturesAreComparedByTheirSums(t *testing.T) {
 
 // A drift reference that cannot be read costs a new one, not the figures.
 func TestABrokenReferenceIsMadeAnew(t *testing.T) {
+	sequential(t)
 	for _, body := range []string{`"text"`, `{"model_version":"aaaaaaaaaaaa","started":"2026-03-01T12:10:00Z","reference":{"bands":[1,2]}}`} {
 		w := drifting(t)
 		must(t, w.ledger.SetDriftReference(t.Context(), "garments", json.RawMessage(body)))

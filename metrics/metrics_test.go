@@ -20,6 +20,7 @@ import (
 // The worked example of docs/statistics.md, through a ledger filled to it, in
 // every place where it can be read.
 func TestTheWorkedExampleComesOutEverywhere(t *testing.T) {
+	sequential(t)
 	w := newWorld(t, Options{})
 	w.metrics.SetChampion(champion(refA, noon.Add(-2*time.Hour)), nil)
 	w.fill(worked(refA)...)
@@ -144,6 +145,7 @@ func TestEverySeriesIsThereBeforeAnythingHappened(t *testing.T) {
 }
 
 func TestAWindowIsHalfOpenAndEndsOnTheStride(t *testing.T) {
+	sequential(t)
 	w := newWorld(t, Options{MinLabels: 1, Stride: 5 * time.Minute})
 	at := func(d time.Duration) batch {
 		return batch{stratum: dg.Random, at: noon.Add(d), interval: noon, n: 1, m: 1, k: 1}
@@ -167,6 +169,7 @@ func TestAWindowIsHalfOpenAndEndsOnTheStride(t *testing.T) {
 }
 
 func TestWhatAWindowCannotSayItSays(t *testing.T) {
+	sequential(t)
 	at := noon.Add(-time.Minute)
 	for _, tt := range []struct {
 		name  string
@@ -211,6 +214,7 @@ func TestWhatAWindowCannotSayItSays(t *testing.T) {
 // Each point of a chart must be the window computed by itself, for the version
 // that served last.
 func TestSeriesAgreesWithOneWindowAtATime(t *testing.T) {
+	sequential(t)
 	w := newWorld(t, Options{MinLabels: 5})
 	for i := range 48 {
 		at := noon.Add(time.Duration(i-48) * 10 * time.Minute)

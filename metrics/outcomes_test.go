@@ -14,6 +14,7 @@ import (
 // Each thing that happens to predictions and labels has one outcome in the
 // figures.
 func TestEveryEventHasItsOutcome(t *testing.T) {
+	sequential(t)
 	at := noon.Add(-30 * time.Minute)
 	random := func(n, m, k int) batch {
 		return batch{version: refA, stratum: dg.Random, at: at, interval: at, n: n, m: m, k: k}
@@ -219,6 +220,7 @@ func (w *world) outcomes() (n int) {
 // A label that comes and goes after its slot was closed changes the windows,
 // and neither the slot nor the alarm.
 func TestClosedSlotsStayWhatTheyWere(t *testing.T) {
+	sequential(t)
 	w := watched(t)
 	w.hours(refA, 0, 5, 4)
 	w.hour(8)

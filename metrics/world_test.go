@@ -103,6 +103,16 @@ func worked(version dg.ModelRef) []batch {
 	}
 }
 
+// sequential leaves a test out of -short, which the race detector runs with:
+// SQLite is twenty times slower under it, and here one thing comes after the
+// other.
+func sequential(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("one thing after the other: nothing for the race detector")
+	}
+}
+
 // snapshot refreshes.
 func (w *world) snapshot() Snapshot {
 	w.t.Helper()
