@@ -8,7 +8,7 @@ GOLANGCI  := $(TOOLS)/golangci-lint-v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test check lint demo e2e bench clean dashboards
+.PHONY: help build test check lint demo e2e bench bench-metrics clean dashboards
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,10 @@ e2e: build ## against a real MinIO, Prometheus, Alertmanager and statsd_exporter
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/serving ./internal/network ./internal/ledger ./internal/estimate ./metrics
+
+bench-metrics: build ## figures and reconcile at scale, on SQLite, PostgreSQL and a real MinIO
+	.ci/tools
+	$(GO) test -tags 'e2e bench' -count=1 -v -timeout 120m -run 'AtScale|WithinTwoSeconds' ./internal/e2e/
 
 dashboards: ## dashboards/*.json from their source
 	cd dashboards/gen && $(GO) run .

@@ -18,7 +18,7 @@ import (
 type AlarmOptions struct {
 	ThresholdYears  float64       // evidence at which it is raised; also the mean time to a false alarm, in years; 10
 	Tolerance       float64       // error rate on top of the reference's that is still fine, 0 up to 1
-	ReferenceLabels int           // labels of the new champion that make its reference; 300
+	ReferenceLabels int           // labels of the new champion that make its reference; 1,000
 	SlotLength      time.Duration // fixed beforehand; 6h
 	LabelGrace      time.Duration // how long after a slot's end its labels are waited for; a pick without one counts as correct; 24h, below 0 means none
 	Hold            time.Duration // how long evidence must last before the alarm fires
@@ -27,7 +27,7 @@ type AlarmOptions struct {
 
 func (o AlarmOptions) withDefaults() AlarmOptions {
 	setDefault(&o.ThresholdYears, 10)
-	setDefault(&o.ReferenceLabels, 300)
+	setDefault(&o.ReferenceLabels, 1000)
 	setDefault(&o.SlotLength, 6*time.Hour)
 	setDefault(&o.LabelGrace, 24*time.Hour)
 	o.LabelGrace = max(0, o.LabelGrace)

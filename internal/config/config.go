@@ -196,7 +196,7 @@ func Default() Config {
 			Stride: time.Minute, MinLabels: 30, Refresh: time.Second, RecordEvery: 30 * time.Minute, Keep: 90 * 24 * time.Hour},
 		Drift:  Drift{Window: 24 * time.Hour, Every: time.Hour, MinPredictions: 50, ReferencePredictions: 1000, Years: 1},
 		StatsD: StatsD{Prefix: "driftgate", Style: "influxdb", Every: 10 * time.Second},
-		Alarm: Alarm{Years: 10, Tolerance: 0.02, ReferenceLabels: 300, Slot: 6 * time.Hour, LabelGrace: 24 * time.Hour,
+		Alarm: Alarm{Years: 10, Tolerance: 0.02, ReferenceLabels: 1000, Slot: 6 * time.Hour, LabelGrace: 24 * time.Hour,
 			ResolveHold: 24 * time.Hour},
 		Trigger: Trigger{CoolDown: 6 * time.Hour, BudgetPerDay: 4},
 		Train: Train{Holdout: 0.3, MinLabels: 100, Wait: 24 * time.Hour, Lookback: 30 * 24 * time.Hour, HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95,

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"iter"
 	"math/rand/v2"
@@ -319,4 +321,66 @@ func naive(t *testing.T, store *objstore.Store, bucket string) (read int) {
 		read++
 	}
 	return read
+}
+
+// TestANewLabelShowsWithinTwoSeconds measures, on a gateway whose ledger holds
+// the whole history, how long after collect's answer a label stands in /metrics.
+func TestANewLabelShowsWithinTwoSeconds(t *testing.T) {
+	n := size(t, "BENCH_PREDICTIONS", 1_000_000)
+	dir := t.TempDir()
+	l, err := ledger.Open(t.Context(), filepath.Join(dir, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().UTC()
+	if err := errors.Join(l.Rebuild(t.Context(), history(n, n/50, end, 7*24*time.Hour)), l.Settle(t.Context()), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	g := serve(t, dir, "model: garments\nhttp: {listen: \"127.0.0.1:0\", rate_per_ip: 0}\ncurate: {every: 1s, random: 100}\n"+
+		"collect: {every: 1h, undo: 0s}\nreconcile: {every: 0s}\n")
+	firstChampion(t, g)
+	for i := range 20 {
+		g.call(t, "POST", "/predict", map[string]string{"image": base64.StdEncoding.EncodeToString(garment(t, uint64(i)))}, nil)
+	}
+	var took []time.Duration
+	for len(took) < 10 {
+		var got struct {
+			Tasks []struct{ ID string }
+		}
+		eventually(t, 30*time.Second, "a task waits", func() bool {
+			g.call(t, "GET", "/api/v1/labels/tasks?n=1", nil, &got)
+			return len(got.Tasks) > 0
+		})
+		before := labelsIn(t, g)
+		g.call(t, "POST", "/api/v1/labels", map[string]string{"id": got.Tasks[0].ID, "label": dg.FashionMNIST[0]}, nil)
+		g.call(t, "POST", "/api/v1/collect", nil, nil)
+		begun := time.Now()
+		for labelsIn(t, g) == before {
+			if time.Since(begun) > 30*time.Second {
+				t.Fatal("the label never came")
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		took = append(took, time.Since(begun))
+	}
+	t.Logf("%d predictions in the ledger: a collected label stands in /metrics after %s (median of %d; max %s)", n, ms(median(took)), len(took), ms(slices.Max(took)))
+}
+
+// labelsIn sums the label counters of /metrics.
+func labelsIn(t *testing.T, g *gateway) (sum float64) {
+	t.Helper()
+	status, body := g.try(t, "GET", "/metrics", nil)
+	if status != http.StatusOK {
+		t.Fatalf("/metrics: %d", status)
+	}
+	for line := range strings.Lines(string(body)) {
+		if strings.HasPrefix(line, "driftgate_labelled_predictions_total{") {
+			v, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += v
+		}
+	}
+	return sum
 }
