@@ -229,8 +229,34 @@ func newLabels(g *global) *cobra.Command {
 	}
 	exp.Flags().StringVar(&kind, "as", "", "csv or json (default by the file's name, else csv)")
 	exp.Flags().StringVar(&outFile, "output", "", "file to write (default standard output)")
-	c.AddCommand(imp, exp)
+	c.AddCommand(imp, exp, newWithdraw(g))
 	return c
+}
+
+func newWithdraw(g *global) *cobra.Command {
+	return &cobra.Command{
+		Use:     "withdraw ID...",
+		Short:   "take back labels that were wrong; the images are asked about again",
+		Long:    "Takes back collected labels, by the file names of their images (the accuracy\npage and labels export show them). Their objects leave the clean bucket, and a\npass over the buckets is started that takes them out of every window. Counters and closed slots of\nthe alarm stay as they are.",
+		Example: "  driftgate labels withdraw 4f7c1f0a-9d0e-4d0f-8a53-0a6f2a1c9a77.png",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return g.with(cmd, func(c *app.Client) error {
+				for _, id := range ids {
+					if err := c.Post(cmd.Context(), "/api/v1/labels/withdraw", map[string]string{"id": id}, nil); err != nil {
+						return err
+					}
+				}
+				var started struct{ Run string }
+				if err := c.Post(cmd.Context(), "/api/v1/runs", map[string]string{"pipeline": "reconcile"}, &started); err != nil {
+					return fmt.Errorf("withdrawn, and the next pass over the buckets takes it out of the windows; none could be started now: %w", err)
+				}
+				return g.show(cmd, map[string]any{"withdrawn": ids, "run": started.Run}, func(w io.Writer) {
+					fmt.Fprintf(w, "%d withdrawn; run %s takes them out of the windows\n", len(ids), started.Run)
+				})
+			})
+		},
+	}
 }
 
 func fileKind(kind, name string) string {
