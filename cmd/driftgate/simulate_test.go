@@ -9,7 +9,7 @@ import (
 )
 
 func TestSimulateAnswersWithoutAGateway(t *testing.T) {
-	quick := []string{"simulate", "--runs", "2", "--days", "4", "--quiet-days", "2", "--drop", "0.4,0.5", "--random-per-interval", "3,6", "--set", "alarm.label_grace=2h"}
+	quick := []string{"simulate", "--runs", "2", "--days", "4", "--quiet-days", "2", "--drop", "0.4,0.5", "--random-per-interval", "3,6", "--set", "alarm.label_grace=2h", "--set", "alarm.reference_labels=300"}
 	code, out, stderr := drive(t, append(quick, "--format", "json")...)
 	if code != exitDone {
 		t.Fatalf("exit code %d: %s", code, stderr)
