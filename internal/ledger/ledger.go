@@ -76,6 +76,9 @@ func Open(ctx context.Context, dsn string, options ...Option) (*Ledger, error) {
 	if migrating != l.write {
 		err = errors.Join(err, migrating.Close())
 	}
+	if err == nil {
+		err = l.refuseNewer(ctx)
+	}
 	if err != nil {
 		return fail(errors.Join(err, l.write.Close(), l.read.Close()))
 	}
