@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	dg "driftgate"
 
@@ -30,10 +31,14 @@ type dialect struct {
 	tryLock    string             // the same without waiting: answers whether it may write
 	migrateAs  string             // statement by which a connection waits for its turn to migrate; empty: none is needed
 	migrateEnd string             // its undoing
+	tables     string             // counts the tables that tell of migrations
 }
 
 var (
-	sqlite   = dialect{name: "sqlite", goose: goose.DialectSQLite3}
+	sqlite = dialect{
+		name: "sqlite", goose: goose.DialectSQLite3,
+		tables: `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
+	}
 	postgres = dialect{
 		name: "postgres", goose: goose.DialectPostgres, isolation: sql.LevelRepeatableRead,
 		// One writer at a time, whatever the number of processes, as in SQLite: a
@@ -42,6 +47,7 @@ var (
 		tryLock:    `SELECT pg_try_advisory_xact_lock(hashtextextended('driftgate write ' || current_schema(), 0))`,
 		migrateAs:  `SELECT pg_advisory_lock(hashtextextended('driftgate migrate ' || current_schema(), 0))`,
 		migrateEnd: `SELECT pg_advisory_unlock(hashtextextended('driftgate migrate ' || current_schema(), 0))`,
+		tables:     `SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'goose_db_version'`,
 	}
 )
 
@@ -57,10 +63,20 @@ func place(dsn string) string {
 		return dsn
 	}
 	u, err := url.Parse(dsn)
-	if err != nil {
+	if err != nil || strings.Contains(pastServer(dsn), "@") { // where the password ends is anybody's guess
 		return "PostgreSQL"
 	}
 	return fmt.Sprintf("PostgreSQL at %s%s", u.Host, u.Path)
+}
+
+// pastServer is what follows the server's name in a URL: path, query, fragment.
+// With an @ in it, a sign in the password was not percent-encoded, most likely.
+func pastServer(dsn string) string {
+	_, rest, _ := strings.Cut(dsn, "://")
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		return rest[i:]
+	}
+	return ""
 }
 
 // connect opens the pools, and one to migrate by, which may be that of the
@@ -68,7 +84,8 @@ func place(dsn string) string {
 func (l *Ledger) connect(dsn string) (migrating *sql.DB, err error) {
 	if isPostgres(dsn) {
 		config, err := pgx.ParseConfig(dsn)
-		if err != nil { // its text may hold the password
+		past, _, _ := strings.Cut(pastServer(dsn), "?")
+		if err != nil || strings.Contains(past, "@") { // the text of this error, or the next one's, may hold the password
 			return nil, fmt.Errorf("not a PostgreSQL URL: want postgres://USER:PASSWORD@HOST:5432/DATABASE, signs in the password percent-encoded: %w", dg.ErrInvalid)
 		}
 		l.dialect = postgres
@@ -160,7 +177,8 @@ func (c questionedConn) QueryContext(ctx context.Context, query string, args []d
 	return c.Conn.QueryContext(ctx, numbered(query), args)
 }
 
-// CheckNamedValue makes numbers of flags, and plain strings of named ones.
+// CheckNamedValue makes numbers of flags, and plain strings of named ones. Text
+// that PostgreSQL cannot hold is [driftgate.ErrInvalid], not the server's fault.
 func (c questionedConn) CheckNamedValue(v *driver.NamedValue) error {
 	value, err := driver.DefaultParameterConverter.ConvertValue(v.Value)
 	if err != nil {
@@ -171,6 +189,9 @@ func (c questionedConn) CheckNamedValue(v *driver.NamedValue) error {
 		if flag {
 			value = int64(1)
 		}
+	}
+	if text, ok := value.(string); ok && (!utf8.ValidString(text) || strings.Contains(text, "\x00")) {
+		return fmt.Errorf("text %q: want UTF-8 without zero bytes: %w", text, dg.ErrInvalid)
 	}
 	v.Value = value
 	return nil

@@ -38,14 +38,28 @@ func TestNoErrorTellsThePassword(t *testing.T) {
 		"a port that is none":   "postgresql://driftgate:sesame@127.0.0.1:x/db",
 		"password as parameter": "postgres://127.0.0.1:1/db?password=sesame&connect_timeout=1",
 		"unknown mode":          "postgres://driftgate:sesame@127.0.0.1:1/db?sslmode=sesame2",
+		"a slash first":         "postgres://driftgate:/sesame@127.0.0.1:1/db",
+		"a slash in it":         "postgres://driftgate:12/sesame@127.0.0.1:1/db",
 	} {
 		_, err := Open(ctx, dsn)
 		if err == nil || strings.Contains(err.Error(), "sesame") || strings.Contains(err.Error(), "ses%ame") {
 			t.Errorf("%s: %v; want an error without the password", name, err)
 		}
 	}
+	if p := place("postgres://driftgate:12?sesame@127.0.0.1:1/db"); p != "PostgreSQL" {
+		t.Errorf("the place is %q", p)
+	}
 	if _, err := Open(ctx, "postgres://driftgate:ses%ame@127.0.0.1/db"); !errors.Is(err, dg.ErrInvalid) {
 		t.Errorf("a URL that is none: %v, want invalid", err)
+	}
+}
+
+func TestTextThatNoDatabaseHoldsIsInvalidOrNotFound(t *testing.T) {
+	l := open(t)
+	for _, id := range []string{"a\x00b", "a\xffb"} {
+		if _, err := l.Record(t.Context(), id); !errors.Is(err, dg.ErrNotFound) && !errors.Is(err, dg.ErrInvalid) {
+			t.Errorf("%q: %v; want not found or invalid", id, err)
+		}
 	}
 }
 
