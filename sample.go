@@ -128,7 +128,9 @@ func ParseSample(key string, tags map[string]string) (Sample, error) {
 	bad := func(tag, value, want string) {
 		errs = append(errs, fmt.Errorf("tag %s=%q: want %s", tag, value, want))
 	}
-	s.Timestamp = parseTime(TagTimestamp, stamp, bad)
+	if s.Timestamp = parseTime(TagTimestamp, stamp, bad); len(errs) == 0 && (s.Timestamp.IsZero() || s.Timestamp.Unix() == 0) {
+		bad(TagTimestamp, stamp, "a time, not the zero of a clock that was never set")
+	}
 	s.PredictedClass = tags[TagPredictedClass]
 	if v, ok := tags[TagConfidence]; ok {
 		s.Confidence = parseRatio(TagConfidence, v, bad)

@@ -47,6 +47,8 @@ func TestMalformedTagsAreNamed(t *testing.T) {
 	}{
 		"no timestamp yet":               {"class_01/x", TagTimestamp, "", ErrIncomplete},
 		"timestamp with an offset":       {"class_01/x", TagTimestamp, "2026-01-02T03:04:05+01:00", ErrInvalid},
+		"timestamp that Go calls zero":   {"class_01/x", TagTimestamp, "0001-01-01T00:00:00Z", ErrInvalid},
+		"timestamp that Unix calls zero": {"class_01/x", TagTimestamp, "1970-01-01T00:00:00Z", ErrInvalid},
 		"confidence in percent":          {"class_01/x", TagConfidence, "50%", ErrInvalid},
 		"confidence above one":           {"class_01/x", TagConfidence, "1.001", ErrInvalid},
 		"confidence NaN":                 {"class_01/x", TagConfidence, "NaN", ErrInvalid},

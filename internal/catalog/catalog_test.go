@@ -348,3 +348,19 @@ func TestUncollectedAnswersOutliveARebuild(t *testing.T) {
 		t.Errorf("answers = %v, %v: want a's; b is labelled", left, err)
 	}
 }
+
+// Buggy writers send the zero of their clocks; the ledger has no row for it.
+func TestATimestampOfZeroFailsNoPass(t *testing.T) {
+	for _, stamp := range []string{"0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"} {
+		w := newLoop(t, openLedger(t))
+		w.store.put(w.buckets.Production, "class_03/a.png", old(20, "timestamp", stamp))
+		w.store.put(w.buckets.Clean, "class_03/b.png", old(20, "timestamp", stamp))
+		w.store.put(w.buckets.Production, "class_03/c.png", old(20))
+		w.reconcile()
+		w.store.edit(w.buckets.Production, "class_03/a.png", func(tags map[string]string) { tags["flagged"] = "true" })
+		if r := w.reconcile(); r.Production.Malformed != 1 || r.Clean.Malformed != 1 || w.unknown("c.png") {
+			t.Errorf("%s: %+v, want it malformed and the others entered", stamp, r)
+		}
+		w.rebuilt([]string{"c.png"})
+	}
+}
