@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"text/tabwriter"
 
@@ -36,16 +38,44 @@ func newServe(g *global) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := app.New(cmd.Context(), app.Options{Config: conf, Logger: logger(conf.Log), Version: version, Exe: exe})
+			// The embedded store changes the working directory.
+			if g.file != "" {
+				if g.file, err = filepath.Abs(g.file); err != nil {
+					return err
+				}
+			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			defer signal.Stop(hangup)
+			log, level := logger(conf.Log)
+			a, err := app.New(cmd.Context(), app.Options{Config: conf, Logger: log, Level: level, Version: version, Exe: exe,
+				Load: func() (config.Config, error) {
+					c, _, err := g.load(map[string]string{"http.listen": listen})
+					return c, err
+				}})
 			if err != nil {
 				return err
 			}
 			announce(cmd.ErrOrStderr(), a)
+			go reloadOn(cmd.Context(), hangup, a)
 			return a.Run(cmd.Context())
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "", "address and port (default 127.0.0.1:8080)")
 	return c
+}
+
+// reloadOn reads the configuration again on each signal; the log says what
+// came of it.
+func reloadOn(ctx context.Context, hangup <-chan os.Signal, a *app.App) {
+	for {
+		select {
+		case <-hangup:
+			_, _ = a.Reload(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func announce(w io.Writer, a *app.App) {
@@ -55,14 +85,17 @@ func announce(w io.Writer, a *app.App) {
 	}
 }
 
-func logger(c config.Log) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // validated with the configuration
+// logger writes to standard error; its level may be moved while it is used.
+func logger(c config.Log) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	var at slog.Level
+	_ = at.UnmarshalText([]byte(c.Level)) // validated with the configuration
+	level.Set(at)
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), level
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(slog.NewTextHandler(os.Stderr, options)), level
 }
 
 func newDemo(g *global) *cobra.Command {

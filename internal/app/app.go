@@ -18,6 +18,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -49,6 +51,9 @@ type Options struct {
 	Version string // of this binary
 	Exe     string // this binary, for the training child; default os.Executable
 	Quiet   bool   // no schedules: a gateway that serves one command
+
+	Load  func() (config.Config, error) // reads the configuration again; nil: it cannot be reloaded
+	Level *slog.LevelVar                // of Logger; a reload sets it; nil: it stays
 }
 
 // App is a wired gateway.
@@ -61,6 +66,11 @@ type App struct {
 	listener net.Listener
 	server   *http.Server
 	closers  []func() error
+
+	handler     *web.Handler
+	connections *connections
+	reloads     *reloading
+	stopBy      func() time.Time // end of the way down, which begins with the first call
 
 	moving          sync.RWMutex // held to read by what moves objects, to write by what rebuilds the ledger
 	metricsRegistry *prometheus.Registry
@@ -97,11 +107,14 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			return nil, fmt.Errorf("app: find this binary: %w", err)
 		}
 	}
+	reg := prometheus.NewRegistry()
+	reloads := newReloading(o.Config, reg)
 	// The embedded store changes the working directory.
 	if o.Config.Dir, err = filepath.Abs(o.Config.Dir); err != nil {
 		return nil, fmt.Errorf("app: %w", err)
 	}
-	a := &App{Options: o, log: o.Logger.With("component", "app"), metricsRegistry: prometheus.NewRegistry()}
+	a := &App{Options: o, log: o.Logger.With("component", "app"), metricsRegistry: reg, reloads: reloads}
+	a.stopBy = sync.OnceValue(func() time.Time { return time.Now().Add(a.Config.Shutdown) })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -229,20 +242,22 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.onClose(func() error { return a.engine.Close(drainTimeout) })
+	// The engine takes up to half as long again to give up.
+	a.onClose(func() error { return a.engine.Close(max(time.Until(a.stopBy())*2/3, time.Second)) })
 	a.scheduler, err = a.newScheduler()
 	return err
 }
 
 // listen binds the address, so that it is known before Run.
-func (a *App) listen(context.Context) error {
-	handler, err := web.New(a.webDeps(), a.webOptions())
-	if err != nil {
+func (a *App) listen(context.Context) (err error) {
+	if a.handler, err = web.New(a.webDeps(), a.webOptions()); err != nil {
 		return err
 	}
-	if a.listener, err = net.Listen("tcp", a.Config.HTTP.Listen); err != nil {
-		return fmt.Errorf("app: listen on %s: %w", a.Config.HTTP.Listen, err)
+	c := a.Config.HTTP
+	if a.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return fmt.Errorf("app: listen on %s: %w", c.Listen, err)
 	}
+	a.connections = bounded(a.listener, c, a.metricsRegistry)
 	a.onClose(func() error {
 		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
 			return err
@@ -250,21 +265,31 @@ func (a *App) listen(context.Context) error {
 		return nil
 	})
 	a.server = &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       2 * time.Minute, // an upload over a slow line
+		Handler:           a.handler,
+		ReadHeaderTimeout: c.HeaderTimeout,
+		ReadTimeout:       c.ReadTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
 		ErrorLog:          slog.NewLogLogger(a.Logger.Handler(), slog.LevelDebug),
 	}
+	a.server.RegisterOnShutdown(a.handler.EndStreams)
 	return nil
 }
 
 func buildInfo(reg prometheus.Registerer, version string) {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "driftgate_build_info",
-		Help: "1, labelled with the version of this binary.",
-	}, []string{"version"})
-	g.WithLabelValues(version).Set(1)
+		Help: "1, labelled with the version of this binary, the commit it was built from and the Go release.",
+	}, []string{"version", "revision", "goversion"})
+	revision := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = s.Value
+			}
+		}
+	}
+	g.WithLabelValues(version, revision, runtime.Version()).Set(1)
 	reg.MustRegister(g)
 }

@@ -15,11 +15,6 @@ import (
 	"github.com/oklog/run"
 )
 
-// Bounds of the way down.
-const (
-	drainTimeout = 10 * time.Second // for requests under way, for the spool, and for runs
-)
-
 // Run serves until ctx ends or a part fails, then drains and closes.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.Close()) }()
@@ -52,15 +47,16 @@ func ignoreCancel(err error) error {
 }
 
 func (a *App) serve() error {
-	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := a.server.Serve(a.connections); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-// drain ends HTTP: requests under way finish, new ones are refused.
+// drain ends HTTP: requests under way finish, new ones are refused. A request
+// that does not end leaves half of the time to the spool and the runs.
 func (a *App) drain(error) {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithDeadline(context.Background(), a.stopBy().Add(-a.Config.Shutdown/2))
 	defer cancel()
 	if err := a.server.Shutdown(ctx); err != nil {
 		a.log.Warn("requests cut off", "error", err)
@@ -71,7 +67,7 @@ func (a *App) drain(error) {
 // drainSpool uploads what still waits, within a bound; what is left stays on
 // the spool for the next start.
 func (a *App) drainSpool(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), a.stopBy().Add(-a.Config.Shutdown/4))
 	defer cancel()
 	if err := a.serving.Drain(ctx); err != nil {
 		items, bytes := a.serving.Spooled()

@@ -124,16 +124,13 @@ func (a *App) trainerOptions() trainer.Options {
 }
 
 func (a *App) webOptions() web.Options {
-	rate := a.Config.HTTP.RatePerIP
-	burst := int(4 * rate)
-	if rate == 0 {
-		rate = -1 // no limit
-	}
+	live := liveWeb(a.Config)
 	return web.Options{
 		Model: a.Config.Model, Token: a.token, Version: a.Version,
 		OpenTriggers: a.Config.HTTP.OpenTriggers, OpenMetrics: a.Config.HTTP.OpenMetrics,
-		MaxUploadBytes: a.Config.Serving.MaxImageBytes,
-		RatePerSecond:  rate, RateBurst: burst,
+		SecureCookies: a.Config.HTTP.SecureCookies, TrustedProxies: a.Config.HTTP.TrustedProxies,
+		MaxUploadBytes: a.Config.Serving.MaxImageBytes, MaxInFlight: a.Config.HTTP.MaxInFlight,
+		AlertsToken: live.AlertsToken, RatePerSecond: live.RatePerSecond, RateBurst: live.RateBurst,
 		Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
 	}
 }
@@ -146,6 +143,8 @@ func (a *App) webDeps() web.Deps {
 		Ingest:   a.ingest,
 		Rebuild:  a.rebuild,
 		Check:    a.check,
+		Reload:   func(ctx context.Context) (any, error) { return a.Reload(ctx) },
+		Ready:    a.ready,
 		Gatherer: a.metricsRegistry,
 	}
 }

@@ -26,9 +26,12 @@ type Config struct {
 	Dir     string `key:"dir" doc:"folder that holds all embedded state: objects, ledger, spool, credentials"`
 	Model   string `key:"model" doc:"name of the model in metrics, triggers and the champion record"`
 	Classes string `key:"classes" doc:"class list while no model serves: food-11, fashion-mnist, or labels separated by commas"`
-	HTTP    HTTP   `key:"http"`
-	Log     Log    `key:"log"`
-	S3      S3     `key:"s3"`
+
+	Shutdown time.Duration `key:"shutdown" doc:"how long requests, the spool and runs under way have to end, all together; what is left on the spool waits for the next start"`
+
+	HTTP HTTP `key:"http"`
+	Log  Log  `key:"log"`
+	S3   S3   `key:"s3"`
 
 	Serving   Serving   `key:"serving"`
 	Curate    Curate    `key:"curate"`
@@ -51,6 +54,17 @@ type HTTP struct {
 	OpenTriggers bool    `key:"open_triggers" doc:"serve the old trigger routes /pipeline/start and /trigger-training without the token"`
 	Token        string  `key:"token" secret:"yes" doc:"the token; when empty one is made on first start and kept in DIR/token"`
 	RatePerIP    float64 `key:"rate_per_ip" doc:"predictions, flags and corrections a second from one address, with bursts of four times as many; 0 is no limit"`
+
+	AlertsToken    string   `key:"alerts_token" secret:"yes" doc:"opens POST /api/v1/alerts and nothing else, as bearer token or basic password, so that Alertmanager need not hold the token; empty is none"`
+	SecureCookies  bool     `key:"secure_cookies" doc:"a proxy in front speaks TLS: browsers get the session cookie for https only"`
+	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For is believed, such as 10.0.0.0/8; they may also open any number of connections"`
+
+	MaxInFlight         int           `key:"max_in_flight" doc:"predictions at once; more wait up to 5s, then are refused with 503"`
+	MaxConnections      int           `key:"max_connections" doc:"connections at once; more are closed unheard"`
+	MaxConnectionsPerIP int           `key:"max_connections_per_ip" doc:"connections at once from one address"`
+	HeaderTimeout       time.Duration `key:"header_timeout" doc:"how long a client may take to send the head of a request"`
+	ReadTimeout         time.Duration `key:"read_timeout" doc:"how long a client may take to send a whole request"`
+	StallTimeout        time.Duration `key:"stall_timeout" doc:"how long a client may leave an answer unread before its connection is cut"`
 }
 
 // Log is the service's own log on standard error.
@@ -184,9 +198,11 @@ func Default() Config {
 	return Config{
 		Dir:   "driftgate-data",
 		Model: "classifier",
-		HTTP:  HTTP{Listen: "127.0.0.1:8080", OpenMetrics: true, RatePerIP: 50},
-		Log:   Log{Level: "info", Format: "text"},
-		S3:    S3{Region: "us-east-1"},
+		HTTP: HTTP{Listen: "127.0.0.1:8080", OpenMetrics: true, RatePerIP: 50, MaxInFlight: 64, MaxConnections: 1024, MaxConnectionsPerIP: 256,
+			HeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, StallTimeout: time.Minute},
+		Shutdown: 20 * time.Second,
+		Log:      Log{Level: "info", Format: "text"},
+		S3:       S3{Region: "us-east-1"},
 		Serving: Serving{MaxImageBytes: 20 << 20, MaxPixels: 50_000_000, SpoolItems: 10_000,
 			SpoolBytes: 1 << 30, Follow: 2 * time.Second},
 		Curate:    Curate{Every: 30 * time.Minute, Threshold: 0.7, Random: 5},
@@ -229,7 +245,8 @@ func (c Config) check() []fault {
 	_, _, err := net.SplitHostPort(c.HTTP.Listen)
 	want(err == nil, "http.listen", "%q: want host:port, such as 127.0.0.1:8080", c.HTTP.Listen)
 	want(c.HTTP.Token == "" || len(c.HTTP.Token) >= 16, "http.token", "too short: want at least 16 characters")
-	want(c.HTTP.RatePerIP >= 0, "http.rate_per_ip", "%g: want 0 or more", c.HTTP.RatePerIP)
+	out = append(out, c.HTTP.check()...)
+	positive(c.Shutdown, "shutdown")
 	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q: want debug, info, warn or error", c.Log.Level)
 	want(slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "%q: want text or json", c.Log.Format)
 	for key, s := range map[string]string{"s3.endpoint": c.S3.Endpoint, "s3.public_endpoint": c.S3.PublicEndpoint} {

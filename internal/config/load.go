@@ -308,6 +308,12 @@ func assign(v reflect.Value, text string) (want string) {
 		}
 	case *[]time.Duration:
 		return assignList(p, text, ParseDuration, "durations such as 1h, 24h, 7d")
+	case *[]string:
+		if text == "" {
+			*p = nil
+			return ""
+		}
+		return assignList(p, text, func(s string) (string, error) { return s, nil }, "texts")
 	case *[]int:
 		return assignList(p, text, strconv.Atoi, "whole numbers")
 	default:

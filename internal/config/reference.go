@@ -18,6 +18,7 @@ One YAML file (` + "`--config FILE`" + `), strict: unknown keys and all mistakes
 A key such as ` + "`s3.endpoint`" + ` is ` + "`endpoint:`" + ` under ` + "`s3:`" + ` in the file, ` + "`--set s3.endpoint=...`" + ` as a flag.
 A flag wins over the environment, the environment over the file, the file over the default.
 ` + "`driftgate config`" + ` prints what holds and where each value came from, secrets masked.
+` + "`POST /-/reload`" + ` with the token, or SIGHUP, reads it all again: settings marked so take effect at once, the others are named as needing a restart, and a mistake anywhere changes nothing.
 Durations are written as 90s, 30m, 24h or 7d, lists with commas.
 
 `)
@@ -45,6 +46,9 @@ Durations are written as 90s, 30m, 24h or 7d, lists with commas.
 			value = "`" + value + "`"
 		}
 		doc := f.doc
+		if Live(f.key) {
+			doc += " (taken over on a reload)"
+		}
 		if f.secret {
 			doc += " (secret: masked wherever it is shown)"
 		}

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -59,7 +60,8 @@ func (o Options) knows(model string) bool { return len(o.Models) == 0 || o.Model
 // Inbox records triggers and answers them.
 type Inbox struct {
 	ledger  *ledger.Ledger
-	o       Options
+	o       Options // but for what SetLimits changes: see options
+	limits  atomic.Pointer[limits]
 	log     *slog.Logger
 	answers *prometheus.CounterVec
 }
@@ -78,6 +80,25 @@ func New(l *ledger.Ledger, o Options) *Inbox {
 		}
 	}
 	return i
+}
+
+type limits struct {
+	coolDown time.Duration
+	budget   int
+}
+
+// SetLimits changes CoolDown and BudgetPerDay for every decision from now on.
+func (i *Inbox) SetLimits(coolDown time.Duration, budgetPerDay int) {
+	i.limits.Store(&limits{coolDown, budgetPerDay})
+}
+
+// options are those that hold now.
+func (i *Inbox) options() Options {
+	o := i.o
+	if l := i.limits.Load(); l != nil {
+		o.CoolDown, o.BudgetPerDay = l.coolDown, l.budget
+	}
+	return o.withDefaults()
 }
 
 // Submit records t and its answer in one transaction; when the answer is
@@ -107,7 +128,7 @@ func (i *Inbox) submit(ctx context.Context, t dg.Trigger) (ledger.TriggerRecord,
 		return ledger.TriggerRecord{Trigger: t}, err
 	}
 	return i.ledger.SubmitTrigger(ctx, t, now, func(s ledger.TriggerState) (ledger.TriggerPlan, error) {
-		return plan(s, t, now, i.o)
+		return plan(s, t, now, i.options())
 	})
 }
 
@@ -169,7 +190,7 @@ func (i *Inbox) Reconsider(ctx context.Context) ([]ledger.TriggerRecord, error) 
 	var changed []ledger.TriggerRecord
 	for _, w := range waiting {
 		rec, err := i.ledger.ReconsiderTrigger(ctx, w, now, func(s ledger.TriggerState) (ledger.TriggerPlan, error) {
-			return plan(s, w.Trigger, now, i.o)
+			return plan(s, w.Trigger, now, i.options())
 		})
 		if err != nil {
 			return changed, fmt.Errorf("trigger: reconsider %s: %w", w.ID, err)

@@ -41,7 +41,7 @@ func (s *server) guard(c *gin.Context) {
 	}
 	need := s.routes[c.Request.Method+" "+route]
 	if need == isOpen {
-		if !s.limit.allow(clientKey(c.ClientIP()), time.Now()) {
+		if !s.limit.allow(ClientKey(c.ClientIP()), time.Now()) {
 			s.metrics.limited.Inc()
 			s.fail(c, newProblem(http.StatusTooManyRequests, "too many requests from this address: slow down and try again"))
 		}
@@ -61,7 +61,7 @@ func (s *server) guard(c *gin.Context) {
 		return
 	}
 	// Wrong tokens are cheap to guess with: they count against the rate limit.
-	if !s.limit.allow(clientKey(c.ClientIP()), time.Now()) {
+	if !s.limit.allow(ClientKey(c.ClientIP()), time.Now()) {
 		s.fail(c, newProblem(http.StatusTooManyRequests, "too many requests from this address: slow down and try again"))
 		return
 	}
@@ -97,8 +97,8 @@ func (s *server) bearer(r *http.Request, need access) bool {
 		return false
 	}
 	right := sameSecret(given, s.o.Token)
-	if need == needsAlerts && s.o.AlertsToken != "" {
-		right = sameSecret(given, s.o.AlertsToken) || right
+	if alerts := s.live.Load().AlertsToken; need == needsAlerts && alerts != "" {
+		right = sameSecret(given, alerts) || right
 	}
 	return right
 }

@@ -38,8 +38,9 @@ type Deps struct {
 	Rebuild func(ctx context.Context) (any, error)
 	// Check looks whether buckets, ledger and models agree; the report is shown as it is.
 	Check func(ctx context.Context) (any, error)
-	// Reload reads the configuration again; an error keeps the old one.
-	Reload func(ctx context.Context) error
+	// Reload reads the configuration again; the report of what changed is shown
+	// as it is, an error keeps the old one.
+	Reload func(ctx context.Context) (any, error)
 	// Ready says why the gateway can't serve; nil asks only for a loaded model.
 	Ready func(ctx context.Context) error
 

@@ -59,6 +59,8 @@ func (s *server) events(c *gin.Context) {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
+		case <-s.stopping:
+			return
 		}
 		if c.GetBool(sessionKey) && !s.sessions.valid(cookieOf(c.Request), time.Now()) {
 			return // signed out meanwhile

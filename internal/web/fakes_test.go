@@ -77,7 +77,7 @@ func (f *fake) deps() Deps {
 		},
 		Rebuild: func(context.Context) (any, error) { return map[string]any{"entered": 7}, nil },
 		Check:   func(context.Context) (any, error) { return map[string]any{"ok": true}, nil },
-		Reload:  func(context.Context) error { return nil },
+		Reload:  func(context.Context) (any, error) { return map[string]any{"changed": []string{"log.level"}}, nil },
 	}
 }
 

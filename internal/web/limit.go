@@ -13,11 +13,10 @@ const maxClients = 8192
 
 // limiter is a token bucket a client.
 type limiter struct {
+	mu        sync.Mutex
 	perSecond float64 // refill; 0 or less lets everything through
 	burst     float64
-
-	mu      sync.Mutex
-	buckets map[string]*bucket
+	buckets   map[string]*bucket
 }
 
 type bucket struct {
@@ -31,11 +30,11 @@ func newLimiter(perSecond float64, burst int) *limiter {
 
 // allow takes one token of client's bucket, and reports whether there was one.
 func (l *limiter) allow(client string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.perSecond <= 0 {
 		return true
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	b, ok := l.buckets[client]
 	if !ok {
 		if len(l.buckets) >= maxClients {
@@ -78,9 +77,16 @@ func (l *limiter) forget(now time.Time) {
 	}
 }
 
-// clientKey groups addresses that one person can hold: an IPv6 /64 counts as
+// set changes the rate; what clients have left stays as it is.
+func (l *limiter) set(perSecond float64, burst int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.perSecond, l.burst = perSecond, float64(max(burst, 1))
+}
+
+// ClientKey groups addresses that one person can hold: an IPv6 /64 counts as
 // one client.
-func clientKey(ip string) string {
+func ClientKey(ip string) string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil || a.Unmap().Is4() {
 		return ip

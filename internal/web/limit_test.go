@@ -41,10 +41,10 @@ func TestTheLimitKeepsBoundedMemory(t *testing.T) {
 }
 
 func TestOneIPv6NetworkIsOneClient(t *testing.T) {
-	if a, b := clientKey("2001:db8::1"), clientKey("2001:db8::ffff:2"); a != b {
+	if a, b := ClientKey("2001:db8::1"), ClientKey("2001:db8::ffff:2"); a != b {
 		t.Errorf("%q and %q, want the same", a, b)
 	}
-	if a, b := clientKey("192.0.2.1"), clientKey("192.0.2.2"); a == b {
+	if a, b := ClientKey("192.0.2.1"), ClientKey("192.0.2.2"); a == b {
 		t.Errorf("two IPv4 addresses are both %q", a)
 	}
 }

@@ -2,16 +2,15 @@ package web
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
 	dg "driftgate"
-	"driftgate/alerts"
 	"driftgate/internal/ledger"
 )
 
@@ -34,16 +33,35 @@ func (s *server) ready(c *gin.Context) {
 	c.String(http.StatusOK, "ready\n")
 }
 
+// reload answers with what changed and what needs a restart.
 func (s *server) reload(c *gin.Context) {
 	if s.d.Reload == nil {
 		s.missing("reloading")(c)
 		return
 	}
-	if err := s.d.Reload(c.Request.Context()); err != nil {
+	report, err := s.d.Reload(c.Request.Context())
+	if err != nil {
 		s.fail(c, fmt.Errorf("the configuration stays as it was: %w", err))
 		return
 	}
-	c.String(http.StatusOK, "reloaded\n")
+	c.JSON(http.StatusOK, report)
+}
+
+// profile shows what the runtime knows of itself (net/http/pprof). The command
+// line stays out: it may hold secrets.
+func profile(c *gin.Context) {
+	show := pprof.Index
+	switch strings.TrimPrefix(c.Param("profile"), "/") {
+	case "profile":
+		show = pprof.Profile
+	case "symbol":
+		show = pprof.Symbol
+	case "trace":
+		show = pprof.Trace
+	case "cmdline":
+		show = http.NotFound
+	}
+	show(c.Writer, c.Request)
 }
 
 // retrainAnswer is what a person hears who asks for a retraining.
@@ -104,67 +122,6 @@ func (s *server) startRetrain(c *gin.Context) {
 		return
 	}
 	c.JSON(http.StatusAccepted, answer)
-}
-
-// webhook answers POST /api/v1/alerts: every alert that asks for a retraining
-// is recorded before the 202. Alertmanager repeats what gets a 5xx or no
-// answer, so 5xx is for a trigger that could not be recorded, and for nothing
-// else; what was recorded before the failure is a duplicate the next time.
-func (s *server) webhook(c *gin.Context) {
-	ctx := c.Request.Context()
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxAlertBytes)
-	d, err := alerts.Parse(c.Request.Body, s.alerts)
-	if errors.Is(err, dg.ErrInvalid) {
-		s.log.Warn("webhook refused", "error", err)
-		s.fail(c, newProblem(http.StatusBadRequest, err.Error()))
-		return
-	}
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	if d.Truncated > 0 {
-		s.metrics.truncated.Add(float64(d.Truncated))
-		s.log.Warn("Alertmanager left alerts out: raise max_alerts", "truncated", d.Truncated)
-	}
-	s.metrics.alerts.WithLabelValues("ignored").Add(float64(len(d.Ignored)))
-	for _, why := range d.Ignored {
-		s.log.Debug("alert ignored", "reason", why)
-	}
-	answer := webhookAnswer{Triggers: []webhookTrigger{}, Ignored: d.Ignored}
-	for _, t := range d.Triggers {
-		t.At = s.o.Now()
-		rec, err := s.d.Inbox.Submit(ctx, t)
-		if err != nil && errors.Is(err, dg.ErrInvalid) {
-			s.log.Warn("alert refused", "error", err)
-			s.fail(c, newProblem(http.StatusBadRequest, err.Error()))
-			return
-		}
-		if err != nil {
-			s.fail(c, newProblem(http.StatusServiceUnavailable, "not every alert could be recorded: send them again"))
-			s.log.Error("record alert", "error", err)
-			return
-		}
-		s.metrics.alerts.WithLabelValues("recorded").Inc()
-		answer.Triggers = append(answer.Triggers, webhookTrigger{rec.ID, rec.Decision, rec.RunID, rec.Note})
-	}
-	status := http.StatusAccepted
-	if len(answer.Triggers) == 0 {
-		status = http.StatusOK
-	}
-	c.JSON(status, answer)
-}
-
-type webhookAnswer struct {
-	Triggers []webhookTrigger `json:"triggers"`
-	Ignored  []string         `json:"ignored,omitempty"`
-}
-
-type webhookTrigger struct {
-	ID       string             `json:"id"`
-	Decision dg.TriggerDecision `json:"decision"`
-	RunID    string             `json:"run_id,omitempty"`
-	Note     string             `json:"note,omitempty"`
 }
 
 // reasonOf checks a person's words for a decision.

@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -54,7 +56,8 @@ type Options struct {
 
 const (
 	maxFormBytes  = 64 << 10 // of a form without a file
-	maxAlertBytes = 4 << 20  // of a webhook delivery
+	maxAlertBytes = 16 << 20 // of a webhook delivery: 10,000 alerts of 1,600 bytes
+	maxDeliveries = 4        // of alerts, read at once
 	maxJSONBytes  = 1 << 20  // of an API request
 	maxLabelBytes = 64 << 20 // of a labels import
 	minTokenRunes = 16       // a shorter one can be guessed
@@ -110,8 +113,12 @@ type server struct {
 	routes      map[string]access // "METHOD /route" -> who may; absent: needsToken
 	sessions    *sessions
 	limit       *limiter
+	live        atomic.Pointer[Live]
+	deliveries  chan struct{} // one place a delivery of alerts being read
 	room        chan struct{} // one place a prediction under way
 	streams     chan struct{} // one place a page that watches
+	stopping    chan struct{} // closed when they have to end
+	stopOnce    sync.Once
 	count       capturedCount
 	crossOrigin *http.CrossOriginProtection
 	metrics     *instruments
@@ -121,14 +128,45 @@ type server struct {
 	openapi     []byte
 }
 
+// Live are the settings that may change while the handler serves; a zero field
+// means the default of [Options].
+type Live struct {
+	AlertsToken   string
+	RatePerSecond float64
+	RateBurst     int
+}
+
+// Handler serves all routes.
+type Handler struct{ s *server }
+
 // New returns the handler of all routes.
-func New(d Deps, o Options) (http.Handler, error) {
+func New(d Deps, o Options) (*Handler, error) {
 	s, err := newServer(d, o)
 	if err != nil {
 		return nil, err
 	}
-	return s.engine, nil
+	return &Handler{s}, nil
 }
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.s.engine.ServeHTTP(w, r) }
+
+// Apply changes the live settings for every request from now on. The error is
+// that of [Options.Validate]; then nothing has changed.
+func (h *Handler) Apply(l Live) error {
+	o := h.s.o
+	o.AlertsToken, o.RatePerSecond, o.RateBurst = l.AlertsToken, l.RatePerSecond, l.RateBurst
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("web: options: %w", err)
+	}
+	o.setDefaults()
+	h.s.live.Store(&Live{o.AlertsToken, o.RatePerSecond, o.RateBurst})
+	h.s.limit.set(o.RatePerSecond, o.RateBurst)
+	return nil
+}
+
+// EndStreams ends what would hold a shutdown up: the pages that watch.
+func (h *Handler) EndStreams() { h.s.stopOnce.Do(func() { close(h.s.stopping) }) }
 
 func newServer(d Deps, o Options) (*server, error) {
 	if err := o.Validate(); err != nil {
@@ -145,6 +183,8 @@ func newServer(d Deps, o Options) (*server, error) {
 		limit:       newLimiter(o.RatePerSecond, o.RateBurst),
 		room:        make(chan struct{}, o.MaxInFlight),
 		streams:     make(chan struct{}, maxStreams),
+		stopping:    make(chan struct{}),
+		deliveries:  make(chan struct{}, maxDeliveries),
 		crossOrigin: http.NewCrossOriginProtection(),
 		metrics:     newInstruments(o.Registerer),
 		alerts: alerts.Options{
@@ -152,6 +192,7 @@ func newServer(d Deps, o Options) (*server, error) {
 			Models: map[string]struct{}{o.Model: {}},
 		},
 	}
+	s.live.Store(&Live{o.AlertsToken, o.RatePerSecond, o.RateBurst})
 	var err error
 	if s.pages, err = loadPages(); err != nil {
 		return nil, fmt.Errorf("web: read templates: %w", err)
@@ -202,4 +243,5 @@ func (s *server) addRootRoutes() {
 	s.handle(openIf(s.o.OpenMetrics), http.MethodGet, "/metrics", s.metricsHandler())
 	s.handle(needsAlerts, http.MethodPost, "/api/v1/alerts", s.webhook)
 	s.handle(needsToken, http.MethodGet, "/events", s.events)
+	s.handle(needsToken, http.MethodGet, "/debug/pprof/*profile", profile)
 }
