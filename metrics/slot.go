@@ -18,7 +18,8 @@ import (
 //	0  detector and alarm
 //	1  moments with the counts, losses of several people, the rectifier of the
 //	   reference, plain evidence and confidence sequence
-const slotRules = 1
+//	2  curate intervals without any label are no part of the reference
+const slotRules = 2
 
 // slotInputs is everything that the decision on one slot depends on beside the
 // memory before it: stored with the slot, so that anyone can recompute it.
@@ -175,6 +176,9 @@ func (mem memory) under(rules int) memory {
 func (mem memory) refer(in slotInputs) (memory, slotOutcome, error) {
 	var out slotOutcome
 	mem.Counts = addCounts(mem.Counts, in.Strata)
+	if in.Rules >= 2 {
+		mem.Counts = answered(mem.Counts)
+	}
 	mem.ReferenceLabels = 0
 	counts := make([]dg.StratumCount, len(mem.Counts))
 	for i, c := range mem.Counts {
@@ -229,6 +233,18 @@ func addCounts(counts []refCount, strata []slotStratum) []refCount {
 		}
 	}
 	return out
+}
+
+// answered leaves out the curate intervals in which nobody has labelled
+// anything: the time before people begin to label says nothing of the champion,
+// and as strata without a label it would all count as wrong, for an alarm that
+// never fires. It looks at the number of labels only, and bounds what is kept.
+func answered(counts []refCount) []refCount {
+	labels := map[int64]int{}
+	for _, c := range counts {
+		labels[c.Interval.UnixNano()] += c.Labels
+	}
+	return slices.DeleteFunc(counts, func(c refCount) bool { return labels[c.Interval.UnixNano()] == 0 })
 }
 
 // sentence says what an event rests on.

@@ -95,6 +95,35 @@ func slotOf(n, right int, f float64) slotInputs {
 	return in
 }
 
+// A team begins to label a month after the promotion: what nobody labelled is no
+// part of the reference, and is not kept. Slots closed before this rule replay
+// by their own.
+func TestTheReferenceBeginsWithTheFirstLabels(t *testing.T) {
+	for rules, want := range map[int]bool{1: false, 2: true} {
+		var mem memory
+		slot := dg.Interval{Start: noon, End: noon.Add(6 * time.Hour)}
+		for n := range 150 {
+			in := slotInputs{Rules: rules, ModelVersion: "v", Slot: slot, Options: AlarmOptions{}.withDefaults()}
+			for i := range 12 {
+				interval := slot.Start.Add(time.Duration(i) * 30 * time.Minute)
+				low, rest := slotStratum{Stratum: dg.LowConfidence, Interval: interval, Predictions: 10}, slotStratum{Stratum: dg.Random, Interval: interval, Predictions: 90}
+				if n > 120 || n == 120 && i > 6 { // in the middle of a slot
+					low.Labels, low.Correct, rest.Labels, rest.Correct = 10, 7, 5, 5
+				}
+				in.Strata = append(in.Strata, low, rest)
+			}
+			next, _, err := mem.next(in)
+			must(t, err)
+			if mem, slot = next, (dg.Interval{Start: slot.End, End: slot.End.Add(6 * time.Hour)}); n == 119 && (len(mem.Counts) == 0) != want {
+				t.Errorf("rules %d: %d strata kept of a month without labels", rules, len(mem.Counts))
+			}
+		}
+		if good := mem.ReferenceError > .03 && mem.ReferenceError < .06; mem.P0 == 0 || good != want {
+			t.Errorf("rules %d: error at most %.3f by %d labels; want a little above .03: %t", rules, mem.ReferenceError, mem.ReferenceLabels, want)
+		}
+	}
+}
+
 func TestEvidenceGathersWhileTheDetectorResets(t *testing.T) {
 	var mem memory
 	step := func(in slotInputs) slotOutcome {

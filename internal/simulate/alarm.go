@@ -120,7 +120,7 @@ func (a *alarm) refer(b batch) {
 		reason dg.Stratum
 		cell
 	}{{dg.LowConfidence, b.low}, {dg.Random, b.rest}} {
-		if h.predictions == 0 {
+		if h.predictions == 0 || b.low.labelled+b.rest.labelled == 0 { // as the gateway: an interval without any label is no part of it
 			continue
 		}
 		a.labels += h.labelled

@@ -226,3 +226,23 @@ func TestAlarmIsTheDetector(t *testing.T) {
 		t.Error("a drop of 20 points went by unnoticed")
 	}
 }
+
+// As in the gateway, the time before anybody labels is no part of the reference.
+func TestIntervalsWithoutLabelsAreNoPartOfTheReference(t *testing.T) {
+	o := usual().withDefaults()
+	shared := newSlots(o)
+	a := newAlarm(shared, 0)
+	silent := batch{low: cell{10, 10, 0, 0}, rest: cell{90, 5, 0, 0}}
+	good := batch{low: cell{10, 10, 10, 3}, rest: cell{90, 5, 5, 0}}
+	for n := range 48 * 40 {
+		b := silent
+		if n >= 48*30+5 { // in the middle of a slot
+			b = good
+		}
+		shared.add(b)
+		a.observe(b)
+	}
+	if p0 := a.detector.P0 - o.Tolerance; !a.ready() || p0 < .03 || p0 > .06 {
+		t.Errorf("reference of %d labels: error at most %.3f, want a little above .03", a.labels, p0)
+	}
+}
