@@ -224,43 +224,6 @@ func newRunsBackfill(g *global) *cobra.Command {
 	return c
 }
 
-func newCheck(g *global) *cobra.Command {
-	return &cobra.Command{
-		Use:     "check",
-		Short:   "verify a deployment from inside: buckets, rights, champion, token",
-		Example: "  driftgate check --config driftgate.yml",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				var out struct {
-					OK     bool `json:"ok"`
-					Checks []struct {
-						Name   string `json:"name"`
-						OK     bool   `json:"ok"`
-						Detail string `json:"detail"`
-					} `json:"checks"`
-				}
-				if err := c.Get(cmd.Context(), "/api/v1/check", &out); err != nil {
-					return err
-				}
-				err := g.show(cmd, out, func(w io.Writer) {
-					for _, k := range out.Checks {
-						mark := "ok  "
-						if !k.OK {
-							mark = "FAIL"
-						}
-						fmt.Fprintf(w, "%s  %-22s %s\n", mark, k.Name, k.Detail)
-					}
-				})
-				if err == nil && !out.OK {
-					err = fmt.Errorf("not everything is in order")
-				}
-				return err
-			})
-		},
-	}
-}
-
 func newPredict(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use:     "predict PATH...",

@@ -4,121 +4,259 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"driftgate"
+	"driftgate/internal/config"
 	"driftgate/internal/objstore"
+	"driftgate/internal/registry"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// checkResult is what `driftgate check` prints of one thing.
-type checkResult struct {
+// How a check ended.
+const (
+	CheckOK   = "ok"
+	CheckWarn = "warn" // works, but should be looked at
+	CheckFail = "fail"
+)
+
+// CheckResult is what `driftgate check` says of one thing.
+type CheckResult struct {
 	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"`
+	Status string `json:"status"` // ok, warn or fail
+	Detail string `json:"detail"` // what was found
+	Fix    string `json:"fix,omitempty"`
 }
 
-type checkReport struct {
+// CheckReport is all of it; OK says that nothing failed.
+type CheckReport struct {
 	OK     bool          `json:"ok"`
-	Checks []checkResult `json:"checks"`
+	Checks []CheckResult `json:"checks"`
 }
 
-// check looks at the deployment from inside. A check that fails says what to do.
-func (a *App) check(ctx context.Context) (any, error) {
-	report := checkReport{OK: true}
-	for _, c := range []struct {
-		name string
-		look func(context.Context) (string, error)
-	}{
-		{"object store", a.checkStore}, {"buckets", a.checkBuckets}, {"clock", a.checkClock},
-		{"ledger", a.checkLedger}, {"champion", a.checkChampion}, {"spool", a.checkSpool},
-	} {
-		detail, err := c.look(ctx)
+// finding is what one look found; fix says what to do when it is not in order.
+type finding struct{ status, detail, fix string }
+
+func pass(format string, args ...any) finding {
+	return finding{status: CheckOK, detail: fmt.Sprintf(format, args...)}
+}
+
+func warn(fix, format string, args ...any) finding {
+	return finding{CheckWarn, fmt.Sprintf(format, args...), fix}
+}
+
+func broken(err error, fix string) finding { return finding{CheckFail, err.Error(), fix} }
+
+type look struct {
+	name string
+	at   func(context.Context) finding
+}
+
+// checkTimeout bounds one look, so that a server that never answers is one line
+// of the report and not the end of it.
+const checkTimeout = 15 * time.Second
+
+func examine(ctx context.Context, looks []look) CheckReport {
+	report := CheckReport{OK: true}
+	for _, l := range looks {
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+		f := l.at(ctx)
+		cancel()
+		report.OK = report.OK && f.status != CheckFail
+		report.Checks = append(report.Checks, CheckResult{l.name, f.status, f.detail, f.fix})
+	}
+	return report
+}
+
+// Check looks at the deployment that c describes. The gateway that owns the
+// folder is asked when one runs; else this process looks itself, starts nothing
+// but an embedded store, makes no buckets on a configured one and migrates no
+// ledger. The error says only why nothing could be looked at.
+func Check(ctx context.Context, c config.Config) (report CheckReport, err error) {
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return report, fmt.Errorf("app: %w", err)
+	}
+	a := &App{Options: Options{Config: c, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, metricsRegistry: prometheus.NewRegistry()}
+	if err := a.own(ctx); errors.Is(err, driftgate.ErrBusy) {
+		client, err := Connect(ctx, c)
 		if err != nil {
-			detail, report.OK = err.Error(), false
+			return report, err
 		}
-		report.Checks = append(report.Checks, checkResult{c.name, err == nil, detail})
+		err = client.Get(ctx, "/api/v1/check", &report)
+		return report, errors.Join(err, client.Close())
+	} else if err != nil {
+		return CheckReport{Checks: []CheckResult{{"folder", CheckFail, err.Error(), "give this user the right to write there, or choose another --dir"}}}, nil
 	}
-	return report, nil
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return a.checkCold(ctx), nil
 }
 
-func (a *App) checkStore(ctx context.Context) (string, error) {
-	if a.embedded != nil {
-		return "embedded, on " + a.storeOptions.Endpoint, a.store.Ready(ctx)
+// checkCold looks without a running gateway.
+func (a *App) checkCold(ctx context.Context) CheckReport {
+	looks := []look{{"folder", a.checkFolder}, {"object store", a.checkReach}, {"clock", a.checkClock}}
+	report := examine(ctx, looks)
+	if a.store != nil && report.OK {
+		a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry})
+		more := examine(ctx, []look{{"buckets", a.checkBuckets}, {"champion", a.checkChampion}})
+		report.OK = report.OK && more.OK
+		report.Checks = append(report.Checks, more.Checks...)
 	}
-	return a.storeOptions.Endpoint, a.store.Ready(ctx)
+	rest := examine(ctx, []look{{"ledger", a.checkColdLedger}, {"spool", a.checkSpool}, {"token", a.checkToken},
+		{"statsd", a.checkStatsD}})
+	return CheckReport{report.OK && rest.OK, append(report.Checks, rest.Checks...)}
+}
+
+// check looks at the deployment from inside a running gateway.
+func (a *App) check(ctx context.Context) (any, error) {
+	return examine(ctx, []look{
+		{"folder", a.checkFolder}, {"object store", a.checkReach}, {"clock", a.checkClock}, {"buckets", a.checkBuckets},
+		{"champion", a.checkChampion}, {"ledger", a.checkLedger}, {"spool", a.checkSpool}, {"token", a.checkToken},
+		{"webhook", a.checkWebhook}, {"statsd", a.checkStatsD},
+	}), nil
+}
+
+// checkReach asks the object store for its buckets, opening it where this
+// process has not yet.
+func (a *App) checkReach(ctx context.Context) finding {
+	if a.store == nil {
+		if a.Config.S3.Endpoint == "" {
+			if err := a.openStore(ctx); err != nil {
+				return broken(err, "look at DIR/objects: it needs a file system with extended attributes, and room")
+			}
+		} else if err := a.reachStore(); err != nil {
+			return broken(err, "mend s3.endpoint, s3.access_key and s3.secret_key")
+		}
+	}
+	err := a.store.Ready(ctx)
+	switch {
+	case errors.Is(err, driftgate.ErrUnauthorized):
+		return broken(err, "s3.access_key and s3.secret_key must be known to that server, with the right to list buckets; its clock must be within 15 minutes of ours")
+	case err != nil:
+		return broken(err, "is the server up, and s3.endpoint right (scheme, host, port)?")
+	case a.embedded != nil:
+		return pass("embedded, on %s", a.storeOptions.Endpoint)
+	}
+	return pass("%s", a.storeOptions.Endpoint)
+}
+
+// reachStore makes a client of the configured server and sends nothing.
+func (a *App) reachStore() (err error) {
+	c := a.Config.S3
+	a.storeOptions = objstore.Options{Endpoint: c.Endpoint, AccessKey: c.AccessKey, SecretKey: c.SecretKey, Region: c.Region}
+	if a.store, err = objstore.Open(a.storeOptions); err != nil {
+		return err
+	}
+	a.buckets = objstore.DefaultBuckets(c.BucketPrefix)
+	a.onClose(func() error { a.store.Close(); return nil })
+	return nil
 }
 
 // checkBuckets writes, tags, reads and deletes one object in every bucket.
-func (a *App) checkBuckets(ctx context.Context) (string, error) {
+func (a *App) checkBuckets(ctx context.Context) finding {
+	missing, err := a.store.Missing(ctx, a.buckets.All()...)
+	if err != nil {
+		return broken(err, "the access key needs s3:ListBucket on the buckets")
+	}
+	if len(missing) > 0 {
+		return warn("driftgate serve makes them, if its key may create buckets; else make them before", "not there: %s", strings.Join(missing, ", "))
+	}
 	key := ".driftgate-check/" + uuid.NewString()
 	var errs []error
 	for _, bucket := range a.buckets.All() {
 		if err := a.checkRights(ctx, bucket, key); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w (want rights to put, tag, get and delete)", bucket, err))
+			errs = append(errs, fmt.Errorf("%s: %w", bucket, err))
 		}
 	}
-	return fmt.Sprintf("%d: put, tag, get and delete work", len(a.buckets.All())), errors.Join(errs...)
+	if len(errs) > 0 {
+		return broken(errors.Join(errs...), "the access key needs s3:PutObject, PutObjectTagging, GetObject, GetObjectTagging and DeleteObject there")
+	}
+	return pass("%d: put, tag, get and delete work", len(a.buckets.All()))
 }
 
 func (a *App) checkRights(ctx context.Context, bucket, key string) error {
-	_, err := a.store.Put(ctx, bucket, key, []byte("check"), objstore.PutOptions{Tags: map[string]string{"check": "yes"}})
+	const body = "driftgate check"
+	_, err := a.store.Put(ctx, bucket, key, []byte(body), objstore.PutOptions{Tags: map[string]string{"check": "yes"}})
 	if err != nil {
 		return err
 	}
-	tags, err := a.store.Tags(ctx, bucket, key)
-	if err == nil && tags["check"] != "yes" {
-		err = fmt.Errorf("tags were not kept: %v", tags)
+	got, _, err := a.store.Get(ctx, bucket, key)
+	if err == nil && string(got) != body {
+		err = fmt.Errorf("another object came back: %d bytes, want %d", len(got), len(body))
 	}
-	return errors.Join(err, a.store.Delete(ctx, bucket, key))
+	tags, tagsErr := a.store.Tags(ctx, bucket, key)
+	if tagsErr == nil && tags["check"] != "yes" {
+		tagsErr = fmt.Errorf("tags were not kept: %v", tags)
+	}
+	return errors.Join(err, tagsErr, a.store.Delete(ctx, bucket, key))
 }
 
 // maxSkew is how far our clock and the object store's may be apart: S3 refuses
 // signatures beyond 15 minutes, and windows are cut by our clock.
 const maxSkew = 5 * time.Second
 
-func (a *App) checkClock(ctx context.Context) (string, error) {
-	key := ".driftgate-check/" + uuid.NewString()
-	before := time.Now()
-	if _, err := a.store.Put(ctx, a.buckets.Models, key, nil, objstore.PutOptions{}); err != nil {
-		return "", err
+// checkClock reads the Date of an unsigned answer, which even a server tells
+// that refuses our signatures because of the clock.
+func (a *App) checkClock(ctx context.Context) finding {
+	if a.storeOptions.Endpoint == "" {
+		return warn("see the object store's line", "not compared: no object store")
 	}
-	o, err := a.store.Stat(ctx, a.buckets.Models, key)
-	if err := errors.Join(err, a.store.Delete(ctx, a.buckets.Models, key)); err != nil {
-		return "", err
-	}
-	skew := o.Modified.Sub(before).Round(time.Second) // S3 tells whole seconds
-	if skew.Abs() > maxSkew {
-		return "", fmt.Errorf("the object store's clock is %s away from ours: want at most %s; synchronise both", skew, maxSkew)
-	}
-	return fmt.Sprintf("%s from the object store's", skew), nil
-}
-
-func (a *App) checkLedger(ctx context.Context) (string, error) {
-	p, err := a.labelling.Progress(ctx)
-	return fmt.Sprintf("%d labelled, %d waiting", p.Labelled, p.Waiting), err
-}
-
-func (a *App) checkChampion(ctx context.Context) (string, error) {
-	c, err := a.registry.Champion(ctx)
-	if errors.Is(err, driftgate.ErrNotFound) {
-		return "", errors.New("none yet: driftgate train --dataset NAME --promote")
-	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.storeOptions.Endpoint, nil)
 	if err != nil {
-		return "", err
+		return broken(err, "mend s3.endpoint")
 	}
-	if v := a.serving.Version(); v != c.Version {
-		return "", fmt.Errorf("the record names %s, this gateway serves %q: see its log for why it does not follow", c.Version.Short(), v.Short())
+	before := time.Now()
+	resp, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(req)
+	if err != nil {
+		return warn("see the object store's line", "not compared: %v", err)
 	}
-	return fmt.Sprintf("%s, generation %d", c.Version.Short(), c.Generation), nil
+	defer resp.Body.Close()
+	after := time.Now()
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return warn("compare it by hand", "not compared: the object store's answer has no Date")
+	}
+	return judgeSkew(date, before, after)
 }
 
-func (a *App) checkSpool(context.Context) (string, error) {
-	items, bytes := a.serving.Spooled()
-	detail := fmt.Sprintf("%d of %d predictions, %d bytes wait for the object store", items, a.Config.Serving.SpoolItems, bytes)
-	if items > a.Config.Serving.SpoolItems/2 {
-		return "", errors.New(detail + ": is the object store reachable?")
+// judgeSkew compares a Date, which is cut to whole seconds, with the span of
+// our clock in which it was made.
+func judgeSkew(date, before, after time.Time) finding {
+	var skew time.Duration
+	switch earliest, latest := before.Add(-time.Second), after; {
+	case date.Before(earliest):
+		skew = date.Sub(earliest)
+	case date.After(latest):
+		skew = date.Sub(latest)
 	}
-	return detail, nil
+	if skew.Abs() > maxSkew {
+		return broken(fmt.Errorf("the object store's clock is %s away from ours", skew.Round(time.Second)),
+			"synchronise both clocks (NTP): S3 refuses signatures beyond 15 minutes, and windows are cut by our clock")
+	}
+	return pass("within %s of the object store's", max(time.Second, skew.Abs().Round(time.Second)))
+}
+
+// checkChampion loads what the champion record names, digest and self-test
+// included, and compares it with what this gateway serves.
+func (a *App) checkChampion(ctx context.Context) finding {
+	c, err := a.registry.Champion(ctx)
+	switch {
+	case errors.Is(err, driftgate.ErrNotFound):
+		return warn("driftgate ingest, then driftgate train --dataset NAME --promote", "none yet: nothing can be predicted")
+	case err != nil:
+		return broken(err, "the champion record is damaged or not ours: see docs/backup.md")
+	}
+	if _, err := a.registry.Load(ctx, c.Version); err != nil {
+		return broken(err, "driftgate rollback --reason \"artifact damaged\", or restore the models bucket (docs/backup.md)")
+	}
+	if a.serving != nil && a.serving.Version() != c.Version {
+		return broken(fmt.Errorf("the record names %s, this gateway serves %q", c.Version.Short(), a.serving.Version().Short()),
+			"its log says why under \"champion not followed\"")
+	}
+	return pass("%s, generation %d", c.Version.Short(), c.Generation)
 }

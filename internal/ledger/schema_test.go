@@ -30,6 +30,9 @@ func TestAnOlderBuildRefusesANewerSchema(t *testing.T) {
 		return err
 	}))
 	must(t, l.Close())
+	if v, n, err := Inspect(ctx, dsn); err != nil || v != newest+1 || n != newest {
+		t.Errorf("Inspect = %d, %d, %v, want %d, %d", v, n, err, newest+1, newest)
+	}
 	_, err = Open(ctx, dsn)
 	if !errors.Is(err, dg.ErrInvalid) || !strings.Contains(err.Error(), fmt.Sprintf("schema %d was made by a newer driftgate", newest+1)) {
 		t.Errorf("a newer schema: %v", err)
@@ -113,5 +116,14 @@ func TestABackupReplacesNothing(t *testing.T) {
 	}
 	if err := Backup(t.Context(), "postgres://a:secret-word@h/d", file+"2"); !errors.Is(err, dg.ErrInvalid) || strings.Contains(err.Error(), "secret-word") {
 		t.Errorf("PostgreSQL: %v", err)
+	}
+}
+
+func TestInspectingMakesNoLedger(t *testing.T) {
+	dsn := database.dsn(t)
+	for range 2 {
+		if _, _, err := Inspect(t.Context(), dsn); !errors.Is(err, dg.ErrNotFound) {
+			t.Fatalf("no ledger yet: %v", err)
+		}
 	}
 }

@@ -186,3 +186,19 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 	return context.WithTimeout(ctx, requestTimeout)
 }
+
+// Missing returns those of the named buckets that are not there; it makes none.
+func (s *Store) Missing(ctx context.Context, names ...string) (missing []string, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for _, name := range names {
+		there, err := s.repeat.BucketExists(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("objstore: look for bucket %s: %w", name, classify(err))
+		}
+		if !there {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
