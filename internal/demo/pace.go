@@ -13,9 +13,9 @@ import (
 // Where the demo's clock waits for the machine, and where it goes on.
 const (
 	paceEvery  = 150 * time.Millisecond
-	maxWaiting = 120 // label tasks nobody has answered
+	maxWaiting = 50  // label tasks nobody has answered, or answers nobody has collected
 	maxSpool   = 200 // predictions not in S3 yet
-	maxLag     = 2   // curate intervals that are over and not worked off
+	maxLag     = 1   // curate intervals that are over and not worked off
 )
 
 // pace holds the clock while the gateway is behind, so that a slow or busy
@@ -65,5 +65,5 @@ func (s *story) behind(ctx context.Context) (bool, error) {
 		}
 	}
 	lag := s.clock.Now().Sub(due)
-	return lag > (maxLag+1)*s.conf.Curate.Every || st.Labels.Waiting > maxWaiting || st.Spool.Items > maxSpool, nil
+	return lag > (maxLag+1)*s.conf.Curate.Every || st.Labels.Waiting > maxWaiting || st.Labels.Answered > maxWaiting || st.Spool.Items > maxSpool, nil
 }
