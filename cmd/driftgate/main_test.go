@@ -14,6 +14,7 @@ import (
 
 	"driftgate"
 	"driftgate/internal/app"
+	"driftgate/internal/ledger/ledgertest"
 	"driftgate/internal/objstore"
 	"driftgate/internal/objstore/embedded"
 
@@ -134,6 +135,18 @@ func accuracy(t *testing.T, dir string, at time.Time) driftgate.Accuracy {
 // TestCleanBucketOfTheOldDAG is a clean bucket as the Airflow DAG filled it:
 // four tags, no label tag, the class directory is the human's answer.
 func TestCleanBucketOfTheOldDAG(t *testing.T) {
+	t.Run("SQLite", cleanBucketOfTheOldDAG)
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Setenv("DRIFTGATE_LEDGER_DSN", ledgertest.Postgres(t))
+		cleanBucketOfTheOldDAG(t)
+		t.Setenv("DRIFTGATE_LEDGER_DSN", "postgres://nobody:hush-hush@127.0.0.1:1/none")
+		if code, _, stderr := drive(t, "ledger", "rebuild", "--dir", t.TempDir()); code == exitDone || strings.Contains(stderr, "hush-hush") {
+			t.Errorf("a server that is not there: exit code %d: %s", code, stderr)
+		}
+	})
+}
+
+func cleanBucketOfTheOldDAG(t *testing.T) {
 	dir := t.TempDir()
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	b := objstore.DefaultBuckets("")
