@@ -20,9 +20,9 @@ import (
 	dg "driftgate"
 )
 
-// Files holds rules.yml and alertmanager.yml, as they are in this folder.
+// Files holds rules.yml and the description it is made from, slo.yml.
 //
-//go:embed rules.yml alertmanager.yml
+//go:embed rules.yml slo.yml
 var Files embed.FS
 
 // MaxAlerts is how many alerts one delivery may carry.

@@ -44,8 +44,11 @@ var homes = map[string][]string{
 	"github.com/gin-gonic/gin":                 {"internal/web"},
 	"github.com/danielgtaylor/huma/v2":         {"internal/web"},
 	"github.com/dbos-inc/dbos-transact-golang": {"internal/engine"},
-	"github.com/goccy/go-yaml":                 {"internal/config"},
+	"github.com/goccy/go-yaml":                 {"internal/config", "alerts"},
 	"github.com/oklog/run":                     {"internal/app"},
+	"github.com/prometheus/exporter-toolkit":   {"internal/app"},
+	"go.yaml.in/yaml/v2":                       {"internal/app"},
+	"golang.org/x/crypto":                      {"internal/app"},
 	"github.com/spf13/cobra":                   {"cmd/driftgate"},
 }
 
