@@ -27,6 +27,7 @@ type dialect struct {
 	name       string // of the folder in migrations
 	goose      goose.Dialect
 	isolation  sql.IsolationLevel // of a transaction that reads one state
+	writing    sql.IsolationLevel // of one that writes: each statement sees what was committed before its turn came
 	lock       string             // statement by which a write transaction waits its turn; empty: its begin does
 	tryLock    string             // the same without waiting: answers whether it may write
 	migrateAs  string             // statement by which a connection waits for its turn to migrate; empty: none is needed
@@ -40,7 +41,7 @@ var (
 		tables: `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
 	}
 	postgres = dialect{
-		name: "postgres", goose: goose.DialectPostgres, isolation: sql.LevelRepeatableRead,
+		name: "postgres", goose: goose.DialectPostgres, isolation: sql.LevelRepeatableRead, writing: sql.LevelReadCommitted,
 		// One writer at a time, whatever the number of processes, as in SQLite: a
 		// step that reads and then writes needs no other lock.
 		lock:       `SELECT pg_advisory_xact_lock(hashtextextended('driftgate write ' || current_schema(), 0))`,

@@ -63,6 +63,30 @@ func TestTextThatNoDatabaseHoldsIsInvalidOrNotFound(t *testing.T) {
 	}
 }
 
+// A server may be set to a stricter isolation: there, what waited for its turn
+// would still see the state before it, and fail.
+func TestTwoProcessesWriteInTurnWhateverTheServersIsolation(t *testing.T) {
+	if database.name == "sqlite" {
+		t.Skip("one process owns a folder")
+	}
+	dsn := database.dsn(t) + "&options=-c%20default_transaction_isolation%3Dserializable"
+	errs := make(chan error)
+	for i := range 2 {
+		l, err := Open(t.Context(), dsn)
+		must(t, err)
+		defer l.Close()
+		go func() {
+			var all error
+			for n := range 20 {
+				s := dg.Sample{Key: fmt.Sprintf("class_01/%d-%d.png", i, n), PredictedClass: "Bag", Confidence: .5, Timestamp: t0}
+				all = errors.Join(all, l.Captured(t.Context(), s), l.Settle(t.Context()))
+			}
+			errs <- all
+		}()
+	}
+	must(t, errors.Join(<-errs, <-errs))
+}
+
 func TestTwoProcessesMayOpenANewLedgerAtOnce(t *testing.T) {
 	if database.name == "sqlite" {
 		t.Skip("one process owns a folder")

@@ -97,7 +97,7 @@ func (l *Ledger) Close() error {
 // rolled back. doing names it in errors, "save run x". f must use the given
 // transaction only: there is one write connection.
 func (l *Ledger) tx(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
-	tx, err := l.write.BeginTx(ctx, nil)
+	tx, err := l.write.BeginTx(ctx, &sql.TxOptions{Isolation: l.dialect.writing})
 	if err != nil {
 		return fmt.Errorf("ledger: %s: %w", doing, err)
 	}

@@ -178,7 +178,7 @@ func (l *Ledger) settleSome(ctx context.Context) {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	tx, err := conn.BeginTx(ctx, nil)
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: l.dialect.writing})
 	if err != nil {
 		return
 	}
