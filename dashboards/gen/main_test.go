@@ -6,16 +6,18 @@ import (
 	"testing"
 )
 
-func TestTheCommittedDashboardIsWhatTheGeneratorWrites(t *testing.T) {
-	want, err := render()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile("../overview.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Error("overview.json is not what gen writes: run `make dashboards`")
+func TestTheCommittedDashboardsAreWhatTheGeneratorWrites(t *testing.T) {
+	for file, build := range boards {
+		want, err := render(build())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile("../" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s is not what gen writes: run `make dashboards`", file)
+		}
 	}
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"strconv"
+
+	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
@@ -14,6 +17,8 @@ import (
 const (
 	accent = "#1f8a77"
 	grey   = "#8e8e8e"
+	second = "#5794f2"
+	plain  = "text" // Grafana's own colour of text, in the light theme and the dark
 	bad    = "#d44a3a"
 	middle = "#d69e2e"
 )
@@ -37,13 +42,35 @@ func figure(title, description, expr, unit string, width uint32) *stat.PanelBuil
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		GraphMode(common.BigValueGraphModeNone).ColorMode(common.BigValueColorModeValue).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
-		Thresholds(steps(accent)).Height(5).Span(width)
+		Thresholds(steps(plain)).Height(5).Span(width)
+}
+
+// name is a panel that shows a label of the series instead of its value.
+func name(title, description, expr, legend string, width uint32) *stat.PanelBuilder {
+	return stat.NewPanelBuilder().Title(title).Description(description).Datasource(source()).
+		WithTarget(instant(expr).LegendFormat(legend)).Unit(units.Short).NoValue("none").
+		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
+		GraphMode(common.BigValueGraphModeNone).ColorMode(common.BigValueColorModeValue).TextMode(common.BigValueTextModeName).
+		Text(common.NewVizTextDisplayOptionsBuilder().ValueSize(30)).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
+		Thresholds(steps(plain)).Height(5).Span(width)
+}
+
+// bars is a panel with one bar per series, as of now.
+func bars(title, description, unit string, width uint32, expr, legend string) *bargauge.PanelBuilder {
+	return bargauge.NewPanelBuilder().Title(title).Description(description).Datasource(source()).
+		WithTarget(instant(expr).LegendFormat(legend)).Unit(unit).NoValue("no figure").
+		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
+		Orientation(common.VizOrientationHorizontal).DisplayMode(common.BarGaugeDisplayModeBasic).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
+		Thresholds(steps(accent)).Height(7).Span(width)
 }
 
 // graph is a panel over time.
 func graph(title, description, unit string, width uint32, targets ...*prometheus.DataqueryBuilder) *timeseries.PanelBuilder {
 	p := timeseries.NewPanelBuilder().Title(title).Description(description).Datasource(source()).Unit(unit).
-		LineWidth(1.6).FillOpacity(0).ShowPoints(common.VisibilityModeNever).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdPaletteClassic)).
+		LineWidth(1.6).FillOpacity(0).ShowPoints(common.VisibilityModeNever).NoValue("no figure").
 		Legend(common.NewVizLegendOptionsBuilder().ShowLegend(true).DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom)).
 		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti)).
 		Height(9).Span(width)
@@ -51,6 +78,26 @@ func graph(title, description, unit string, width uint32, targets ...*prometheus
 		p = p.WithTarget(t)
 	}
 	return p
+}
+
+// stacked shows parts of a whole.
+func stacked(p *timeseries.PanelBuilder) *timeseries.PanelBuilder {
+	return p.Min(0).FillOpacity(35).LineWidth(1).Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal).Group("A"))
+}
+
+// band draws upper and lower as one shaded area.
+func band(p *timeseries.PanelBuilder, upper, lower, color string) *timeseries.PanelBuilder {
+	return p.
+		OverrideByName(upper, []dashboard.DynamicConfigValue{fixed(color), property("custom.lineWidth", 0), property("custom.fillBelowTo", lower), property("custom.fillOpacity", 18)}).
+		OverrideByName(lower, []dashboard.DynamicConfigValue{fixed(color), property("custom.lineWidth", 0)})
+}
+
+func line(color string, width float64) []dashboard.DynamicConfigValue {
+	return []dashboard.DynamicConfigValue{fixed(color), property("custom.lineWidth", width)}
+}
+
+func dashed(color string) []dashboard.DynamicConfigValue {
+	return append(line(color, 1.6), property("custom.lineStyle", map[string]any{"fill": "dash", "dash": []int{6, 6}}))
 }
 
 // steps are thresholds: the base colour, then pairs of value and colour.
@@ -70,13 +117,21 @@ func fixed(color string) dashboard.DynamicConfigValue {
 	return property("color", map[string]any{"mode": "fixed", "fixedColor": color})
 }
 
-// states are the words for accuracy_alarm_state.
-func states() []dashboard.ValueMapping {
-	words := map[string]dashboard.ValueMappingResult{}
-	for i, w := range []struct{ text, color string }{{"quiet", accent}, {"pending", middle}, {"firing", bad}} {
-		words[string(rune('0'+i))] = dashboard.ValueMappingResult{Text: cog.ToPtr(w.text), Color: cog.ToPtr(w.color), Index: cog.ToPtr(int32(i))}
+// word is what a panel says for a number.
+type word struct{ text, color string }
+
+// words says in words what the numbers 0, 1, 2 … mean.
+func words(list ...word) []dashboard.ValueMapping {
+	options := map[string]dashboard.ValueMappingResult{}
+	for i, w := range list {
+		options[strconv.Itoa(i)] = dashboard.ValueMappingResult{Text: cog.ToPtr(w.text), Color: cog.ToPtr(w.color), Index: cog.ToPtr(int32(i))}
 	}
-	return []dashboard.ValueMapping{{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: words}}}
+	return []dashboard.ValueMapping{{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options}}}
+}
+
+// alarmStates are the words for accuracy_alarm_state.
+func alarmStates() []dashboard.ValueMapping {
+	return words(word{"quiet", accent}, word{"pending", middle}, word{"firing", bad})
 }
 
 func choice(name, label, description, expr, current string) *dashboard.QueryVariableBuilder {
@@ -90,9 +145,66 @@ func choice(name, label, description, expr, current string) *dashboard.QueryVari
 	return v
 }
 
-func mark(name, color, expr, title string) *dashboard.AnnotationQueryBuilder {
-	return dashboard.NewAnnotationQueryBuilder().Name(name).Datasource(source()).Enable(true).IconColor(color).Expr(expr).
-		Target(prometheus.NewDataqueryBuilder().RefId(title).Expr(expr).Range())
+func address(name, label, description, value string) *dashboard.TextBoxVariableBuilder {
+	text := dashboard.StringOrArrayOfString{String: cog.ToPtr(value)}
+	return dashboard.NewTextBoxVariableBuilder(name).Label(label).Description(description).
+		DefaultValue(dashboard.StringOrMap{String: cog.ToPtr(value)}).Current(dashboard.VariableOption{Text: text, Value: text})
 }
+
+func mark(name, color, expr, ref string) *dashboard.AnnotationQueryBuilder {
+	return dashboard.NewAnnotationQueryBuilder().Name(name).Datasource(source()).Enable(true).IconColor(color).Expr(expr).
+		Target(prometheus.NewDataqueryBuilder().RefId(ref).Expr(expr).Range())
+}
+
+func link(title, url string) *dashboard.DashboardLinkBuilder {
+	return dashboard.NewDashboardLinkBuilder(title).Type(dashboard.DashboardLinkTypeLink).Url(url).TargetBlank(true)
+}
+
+// more links a panel to the runbook's section of an alert.
+func more(section string) []cog.Builder[dashboard.DashboardLink] {
+	return []cog.Builder[dashboard.DashboardLink]{link("Runbook", "${runbooks}#"+section)}
+}
+
+// page links a panel to one of driftgate's own pages.
+func page(title, path string) []cog.Builder[dashboard.DashboardLink] {
+	return []cog.Builder[dashboard.DashboardLink]{link(title, "${gateway}"+path)}
+}
+
+// board is what all dashboards share: variables, annotations, links, times.
+func board(title, uid, description string) *dashboard.DashboardBuilder {
+	return dashboard.NewDashboardBuilder("driftgate: "+title).Uid(uid).Description(description).
+		Tags([]string{"driftgate"}).Timezone("utc").Refresh("30s").Time("now-7d", "now").Readonly().
+		Tooltip(dashboard.DashboardCursorSyncCrosshair).
+		WithVariable(dashboard.NewDatasourceVariableBuilder("datasource").Label("Data source").Description("A Prometheus").Type("prometheus")).
+		WithVariable(choice("instance", "Instance", "Gateways as scraped", "label_values(driftgate_build_info, instance)", "").Multi(true).IncludeAll(true).AllValue(".+").
+			Current(dashboard.VariableOption{Selected: cog.ToPtr(true), Text: dashboard.StringOrArrayOfString{String: cog.ToPtr("All")}, Value: dashboard.StringOrArrayOfString{String: cog.ToPtr("$__all")}})).
+		WithVariable(choice("model", "Model", "The model's name, the same for all versions", "label_values(driftgate_accuracy_alarm_state, model)", "")).
+		WithVariable(choice("window", "Window", "Span of predictions behind one figure", `label_values(driftgate_window_predictions{model="$model"}, window)`, "24h")).
+		WithVariable(address("gateway", "driftgate", "Where people open driftgate's pages", "https://driftgate.example")).
+		WithVariable(address("runbooks", "Runbooks", "Where the runbooks are, as in alerts/slo.yml", "https://driftgate.example/runbooks")).
+		Annotation(mark("Alarm fires", bad, `max by (model) (driftgate_accuracy_alarm_state{`+ofModel+`}) == 2`, "alarm")).
+		Annotation(mark("Promotion", accent, moved+` and on () `+promoted, "promotion")).
+		Annotation(mark("Rollback or a promotion by hand", middle, moved+` unless on () `+promoted, "rollback")).
+		Link(dashboard.NewDashboardLinkBuilder("driftgate").Type(dashboard.DashboardLinkTypeDashboards).Tags([]string{"driftgate"}).AsDropdown(true).IncludeVars(true).KeepTime(true)).
+		Link(link("Runbooks", "${runbooks}").Icon("doc")).
+		Link(link("Accuracy", "${gateway}/accuracy")).Link(link("Models", "${gateway}/models")).Link(link("Runs", "${gateway}/runs"))
+}
+
+// The champion moves when its promotion's time changes. A run with the verdict
+// promote, counted then or some minutes earlier (another gateway follows
+// later), says that the gate did it.
+const (
+	since    = `max by (model) (driftgate_champion_promoted_timestamp_seconds{` + ofModel + `,role="champion"}`
+	moved    = `(` + since + `) != ` + since + ` offset $__rate_interval))`
+	byGate   = `sum(driftgate_retrain_runs_total{` + ofGate + `,verdict="promote"}`
+	promoted = `(` + byGate + `) > (` + byGate + ` offset $__rate_interval) or vector(0)) or ` + byGate + `) > (` + byGate + ` offset 5m) or vector(0)))`
+)
+
+// Label matchers.
+const (
+	ofGate   = `instance=~"$instance"`
+	ofModel  = ofGate + `,model="$model"`
+	ofWindow = ofModel + `,window="$window"`
+)
 
 const seconds = units.Seconds
