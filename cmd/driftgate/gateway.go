@@ -124,6 +124,7 @@ the wall's, and says so.`,
 				return err
 			}
 			conf.Dir = g.dir // empty: a temporary folder
+			conf.HTTP.WebConfig = ""
 			if o.Exe, err = os.Executable(); err != nil {
 				return err
 			}

@@ -70,6 +70,7 @@ type App struct {
 	handler     *web.Handler
 	connections *connections
 	reloads     *reloading
+	doors       doors
 	stopBy      func() time.Time // end of the way down, which begins with the first call
 
 	moving          sync.RWMutex // held to read by what moves objects, to write by what rebuilds the ledger
@@ -113,6 +114,11 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if o.Config.Dir, err = filepath.Abs(o.Config.Dir); err != nil {
 		return nil, fmt.Errorf("app: %w", err)
 	}
+	if o.Config.HTTP.WebConfig != "" {
+		if o.Config.HTTP.WebConfig, err = filepath.Abs(o.Config.HTTP.WebConfig); err != nil {
+			return nil, fmt.Errorf("app: %w", err)
+		}
+	}
 	a := &App{Options: o, log: o.Logger.With("component", "app"), metricsRegistry: reg, reloads: reloads}
 	a.stopBy = sync.OnceValue(func() time.Time { return time.Now().Add(a.Config.Shutdown) })
 	defer func() {
@@ -120,7 +126,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	for _, open := range []func(context.Context) error{a.own, a.openStore, a.openLedger, a.openServices, a.openEngine, a.listen} {
+	for _, open := range []func(context.Context) error{a.openDoors, a.own, a.openStore, a.openLedger, a.openServices, a.openEngine, a.listen} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -142,8 +148,14 @@ func (a *App) Close() error {
 	return errors.Join(errs...)
 }
 
-// Address is where the gateway listens, http://host:port.
-func (a *App) Address() string { return "http://" + a.listener.Addr().String() }
+// Address is where the gateway listens, http://host:port or https://host:port.
+func (a *App) Address() string {
+	scheme := "http://"
+	if a.doors.now.Load().tls != nil {
+		scheme = "https://"
+	}
+	return scheme + a.listener.Addr().String()
+}
 
 // Token opens everything that is not open to all.
 func (a *App) Token() string { return a.token }
@@ -265,13 +277,16 @@ func (a *App) listen(context.Context) (err error) {
 		return nil
 	})
 	a.server = &http.Server{
-		Handler:           a.handler,
+		Handler:           a.doors.headers(a.handler),
 		ReadHeaderTimeout: c.HeaderTimeout,
 		ReadTimeout:       c.ReadTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 100},
 		ErrorLog:          slog.NewLogLogger(a.Logger.Handler(), slog.LevelDebug),
+	}
+	if a.doors.now.Load().tls != nil {
+		a.server.TLSConfig = a.doors.tls()
 	}
 	a.server.RegisterOnShutdown(a.handler.EndStreams)
 	return nil

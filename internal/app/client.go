@@ -33,7 +33,7 @@ func Connect(ctx context.Context, c config.Config) (*Client, error) {
 		if readErr != nil {
 			return nil, fmt.Errorf("%w (and it does not listen yet: %w)", err, readErr)
 		}
-		return NewClient(run.Address, run.Token), nil
+		return run.Client()
 	} else if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func Connect(ctx context.Context, c config.Config) (*Client, error) {
 
 // private runs a gateway for one command.
 func private(ctx context.Context, c config.Config) (*Client, error) {
-	c.HTTP.Listen = "127.0.0.1:0"
+	c.HTTP.Listen, c.HTTP.WebConfig = "127.0.0.1:0", "" // nobody else knows of it
 	a, err := New(ctx, Options{Config: c, Quiet: true})
 	if err != nil {
 		return nil, err

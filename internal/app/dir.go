@@ -29,8 +29,12 @@ const (
 // gateway runs is decided by the lock, not by this file.
 type RunFile struct {
 	PID     int    `json:"pid"`
-	Address string `json:"address"` // http://host:port
+	Address string `json:"address"` // http://host:port or https://host:port
 	Token   string `json:"token"`
+
+	// The certificate that the gateway shows, PEM: in this file, or here.
+	CertificateFile string `json:"certificate_file,omitempty"`
+	Certificate     string `json:"certificate,omitempty"`
 }
 
 // Lock is the exclusive right to a folder. It ends with the process, however

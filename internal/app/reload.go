@@ -45,7 +45,8 @@ func newReloading(c config.Config, reg prometheus.Registerer) *reloading {
 }
 
 // Reload reads the configuration again and takes over what can change while
-// the gateway runs; the report names the rest. On an error nothing has
+// the gateway runs, the contents of http.web_config too; the report names the
+// rest. On an error nothing has
 // changed: [driftgate.ErrInvalid] for a mistake in the configuration.
 func (a *App) Reload(context.Context) (ReloadReport, error) {
 	a.reloads.mu.Lock()
@@ -81,10 +82,15 @@ func (a *App) reload() (ReloadReport, error) {
 			report.NeedsRestart = append(report.NeedsRestart, key)
 		}
 	}
-	// The one step that can fail comes first.
+	door, err := a.reopen()
+	if err != nil {
+		return report, err
+	}
+	// What can fail comes first.
 	if err := a.handler.Apply(liveWeb(next)); err != nil {
 		return report, errors.Join(driftgate.ErrInvalid, err)
 	}
+	a.doors.now.Store(door)
 	a.connections.setBounds(next.HTTP.MaxConnections, next.HTTP.MaxConnectionsPerIP)
 	a.inbox.SetLimits(next.Trigger.CoolDown, next.Trigger.BudgetPerDay)
 	if a.Level != nil {

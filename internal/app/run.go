@@ -18,7 +18,9 @@ import (
 // Run serves until ctx ends or a part fails, then drains and closes.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.Close()) }()
-	if err := writeRunFile(a.Config.Dir, RunFile{PID: os.Getpid(), Address: a.Address(), Token: a.token}); err != nil {
+	door := a.doors.now.Load()
+	file := RunFile{PID: os.Getpid(), Address: a.Address(), Token: a.token, CertificateFile: door.path, Certificate: door.inline}
+	if err := writeRunFile(a.Config.Dir, file); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, removeRunFile(a.Config.Dir)) }()
@@ -47,7 +49,11 @@ func ignoreCancel(err error) error {
 }
 
 func (a *App) serve() error {
-	if err := a.server.Serve(a.connections); !errors.Is(err, http.ErrServerClosed) {
+	serve := func() error { return a.server.Serve(a.connections) }
+	if a.server.TLSConfig != nil {
+		serve = func() error { return a.server.ServeTLS(a.connections, "", "") }
+	}
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

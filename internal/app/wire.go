@@ -145,6 +145,7 @@ func (a *App) webDeps() web.Deps {
 		Check:    a.check,
 		Reload:   func(ctx context.Context) (any, error) { return a.Reload(ctx) },
 		Ready:    a.ready,
+		Enter:    a.doors.lets,
 		Gatherer: a.metricsRegistry,
 	}
 }

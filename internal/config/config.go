@@ -56,6 +56,7 @@ type HTTP struct {
 	RatePerIP    float64 `key:"rate_per_ip" doc:"predictions, flags and corrections a second from one address, with bursts of four times as many; 0 is no limit"`
 
 	AlertsToken    string   `key:"alerts_token" secret:"yes" doc:"opens POST /api/v1/alerts and nothing else, as bearer token or basic password, so that Alertmanager need not hold the token; empty is none"`
+	WebConfig      string   `key:"web_config" doc:"file in the format of Prometheus exporters with TLS certificates and users for basic authentication, who may ask for what needs no token; health checks need neither; its contents are read again on a reload; empty serves plain HTTP"`
 	SecureCookies  bool     `key:"secure_cookies" doc:"a proxy in front speaks TLS: browsers get the session cookie for https only"`
 	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For is believed, such as 10.0.0.0/8; they may also open any number of connections"`
 

@@ -36,10 +36,16 @@ const (
 // path, and lets nobody through whom the table doesn't let through.
 func (s *server) guard(c *gin.Context) {
 	route := c.FullPath()
+	need := s.routes[c.Request.Method+" "+route]
+	// Health checks rarely know a password, and hear one word.
+	health := route == "/-/healthy" || route == "/-/ready"
+	if s.d.Enter != nil && !health && !s.bearer(c.Request, need) && !s.d.Enter(c.Request) {
+		s.shut(c)
+		return
+	}
 	if route == "" {
 		return // no such route: the 404 page says so to everyone alike
 	}
-	need := s.routes[c.Request.Method+" "+route]
 	if need == isOpen {
 		if !s.limit.allow(ClientKey(c.ClientIP()), time.Now()) {
 			s.metrics.limited.Inc()
@@ -71,6 +77,17 @@ func (s *server) guard(c *gin.Context) {
 		return
 	}
 	s.fail(c, fmt.Errorf("this needs the token: send Authorization: Bearer TOKEN, or sign in at /login: %w", dg.ErrUnauthorized))
+}
+
+// shut answers at the outer door. Wrong passwords count against the rate limit.
+func (s *server) shut(c *gin.Context) {
+	if !s.limit.allow(ClientKey(c.ClientIP()), time.Now()) {
+		s.metrics.limited.Inc()
+		s.fail(c, newProblem(http.StatusTooManyRequests, "too many requests from this address: slow down and try again"))
+		return
+	}
+	c.Header("WWW-Authenticate", `Basic realm="driftgate"`)
+	s.fail(c, newProblem(http.StatusUnauthorized, "this needs a user and a password of the web config, or the token as Authorization: Bearer TOKEN"))
 }
 
 const (

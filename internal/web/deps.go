@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,11 @@ type Deps struct {
 	Reload func(ctx context.Context) (any, error)
 	// Ready says why the gateway can't serve; nil asks only for a loaded model.
 	Ready func(ctx context.Context) error
+
+	// Enter is the outer door: it reports whether the request may ask for anything
+	// at all. Whoever shows the token of the route has passed it, and the health
+	// checks stand before it. Nil lets everyone in.
+	Enter func(r *http.Request) bool
 
 	Gatherer prometheus.Gatherer // what /metrics shows
 }
