@@ -3,7 +3,8 @@
 // the statistics are made of.
 //
 // It can be rebuilt from the buckets, so it is never the only copy of
-// anything but run history and of answers not yet collected. Every method may
+// anything but run history (the alarm's and published figures included) and of
+// answers not yet collected. Every method may
 // be repeated: a step that ran half, or twice, does no harm. A sample is in
 // one state at a time, a label is never lost, and news from the production
 // bucket never undoes a decision.
