@@ -120,7 +120,7 @@ func newCollect(g *global) *cobra.Command {
 
 func newLedger(g *global) *cobra.Command {
 	c := &cobra.Command{Use: "ledger", Short: "the index of the buckets"}
-	c.AddCommand(&cobra.Command{
+	c.AddCommand(newLedgerBackup(g), &cobra.Command{
 		Use:     "rebuild",
 		Short:   "make the index anew from the buckets",
 		Example: "  driftgate ledger rebuild",

@@ -70,7 +70,7 @@ func deaf(t *testing.T) string {
 
 func TestCheckSaysOfEachFaultWhatToDo(t *testing.T) {
 	late := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Date", time.Now().Add(-time.Hour - 30*time.Second).UTC().Format(http.TimeFormat))
+		w.Header().Set("Date", time.Now().Add(-time.Hour-30*time.Second).UTC().Format(http.TimeFormat))
 		w.WriteHeader(http.StatusForbidden)
 	}))
 	t.Cleanup(late.Close)
