@@ -43,7 +43,8 @@ func (s *Service) Withdraw(ctx context.Context, id string) error {
 	if class < 0 {
 		return fail("its label %q is no class of the model: %w", r.Label, dg.ErrInvalid)
 	}
-	if err := s.store.Delete(ctx, s.buckets.Clean, dg.SampleKey(class, id)); err != nil {
+	foreign := fmt.Sprintf("class_%03d/%s", class, id) // other writers may spell the directory so
+	if err := s.store.Delete(ctx, s.buckets.Clean, dg.SampleKey(class, id), foreign); err != nil {
 		return fail("%w", err)
 	}
 	s.o.Logger.Info("a label was withdrawn", "id", id, "label", r.Label)

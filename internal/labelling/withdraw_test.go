@@ -83,6 +83,26 @@ func TestAWithdrawnLabelIsAskedAgain(t *testing.T) {
 	}
 }
 
+func TestALabelInADirectoryOfThreeDigitsIsWithdrawn(t *testing.T) {
+	w := newWorld(t)
+	tags := map[string]string{"predicted_class": "Dress", "confidence": "0.400", "timestamp": noon.Format(dg.TimeFormat)}
+	w.put("class_03/a.png", tags)
+	if err := w.store.Copy(t.Context(), w.buckets.Production, "class_03/a.png", w.buckets.Clean, "class_003/a.png", tags); err != nil {
+		t.Fatal(err)
+	}
+	w.reconcile()
+	if r := w.record("a.png"); r.State != ledger.Labelled {
+		t.Fatalf("not labelled: %+v", r)
+	}
+	if err := w.service().Withdraw(t.Context(), "a.png"); err != nil {
+		t.Fatal(err)
+	}
+	w.reconcile()
+	if r := w.record("a.png"); r.State == ledger.Labelled || r.Label != "" {
+		t.Errorf("after the withdrawal %+v", r)
+	}
+}
+
 func TestVotesComeBackFromTheBuckets(t *testing.T) {
 	w := panel(t)
 	w.collect()
