@@ -96,6 +96,27 @@ func TestABackupTakenWhileServingRestores(t *testing.T) {
 	stop()
 }
 
+func TestAStoppedGatewayHasUploadedItsSpool(t *testing.T) {
+	c := folder(t)
+	c.HTTP.RatePerIP = 0
+	inherit(t, c)
+	client, stop := started(t, c)
+	soFar, end := predicting(t, client)
+	for soFar() < 10 {
+		time.Sleep(time.Millisecond)
+	}
+	end()
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > c.Shutdown/2 {
+		t.Errorf("stopping took %s, of at most %s", took, c.Shutdown)
+	}
+	left, err := filepath.Glob(filepath.Join(c.Dir, "spool", "*.rec"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%d predictions left on the spool of %d, %v", len(left), soFar(), err)
+	}
+}
+
 // restore backs c's folder up into dir, as docs/backup.md says.
 func restore(t *testing.T, c config.Config, dir string) {
 	t.Helper()

@@ -30,7 +30,11 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer stopWork()
 	var g run.Group
 	g.Add(run.ContextHandler(ctx))
-	g.Add(a.serve, a.drain)
+	// The spool drains while its uploads still run: g interrupts in this order.
+	g.Add(a.serve, func(error) {
+		a.drain()
+		a.drainSpool(ctx)
+	})
 	for _, loop := range a.loops() {
 		g.Add(func() error { return ignoreCancel(loop(work)) }, func(error) { stopWork() })
 	}
@@ -38,7 +42,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, a.drainSpool(ctx))
+	return err
 }
 
 func ignoreCancel(err error) error {
@@ -61,7 +65,7 @@ func (a *App) serve() error {
 
 // drain ends HTTP: requests under way finish, new ones are refused. A request
 // that does not end leaves half of the time to the spool and the runs.
-func (a *App) drain(error) {
+func (a *App) drain() {
 	ctx, cancel := context.WithDeadline(context.Background(), a.stopBy().Add(-a.Config.Shutdown/2))
 	defer cancel()
 	if err := a.server.Shutdown(ctx); err != nil {
@@ -72,14 +76,13 @@ func (a *App) drain(error) {
 
 // drainSpool uploads what still waits, within a bound; what is left stays on
 // the spool for the next start.
-func (a *App) drainSpool(ctx context.Context) error {
+func (a *App) drainSpool(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), a.stopBy().Add(-a.Config.Shutdown/4))
 	defer cancel()
 	if err := a.serving.Drain(ctx); err != nil {
 		items, bytes := a.serving.Spooled()
 		a.log.Warn("predictions stay on the spool until the next start", "items", items, "bytes", bytes, "error", err)
 	}
-	return nil
 }
 
 // loops are what works beside HTTP.
