@@ -48,7 +48,7 @@ func newReloading(c config.Config, reg prometheus.Registerer) *reloading {
 // the gateway runs, the contents of http.web_config too; the report names the
 // rest. On an error nothing has
 // changed: [driftgate.ErrInvalid] for a mistake in the configuration.
-func (a *App) Reload(context.Context) (ReloadReport, error) {
+func (a *App) Reload(ctx context.Context) (ReloadReport, error) {
 	a.reloads.mu.Lock()
 	defer a.reloads.mu.Unlock()
 	report, err := a.reload()
@@ -59,7 +59,11 @@ func (a *App) Reload(context.Context) (ReloadReport, error) {
 	}
 	a.reloads.good.Set(1)
 	a.reloads.at.SetToCurrentTime()
-	a.log.Info("configuration reloaded", "changed", report.Changed, "needs_restart", report.NeedsRestart)
+	level := slog.LevelInfo
+	if len(report.NeedsRestart) > 0 {
+		level = slog.LevelWarn
+	}
+	a.log.Log(ctx, level, "configuration reloaded", "changed", report.Changed, "needs_restart", report.NeedsRestart)
 	return report, nil
 }
 
