@@ -3,6 +3,7 @@ package metrics
 import (
 	"math"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -61,13 +62,20 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector. It reads the last snapshot and
 // nothing else, and says nothing before there is one: a counter that jumps from
-// 0 to all of history looks like growth.
+// 0 to all of history looks like growth. Figures older than MaxAge are left
+// out: a gap is honest, a frozen gauge is not.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	s := m.Snapshot()
 	if s.At.IsZero() {
 		return
 	}
 	c := collector{ch: ch, model: s.Model}
+	c.outcomes(s)
+	c.delays(s)
+	c.models(s.Champion)
+	if time.Since(time.Unix(0, m.refreshed.Load())) > m.o.MaxAge {
+		return // Refresh fails: what it would say now is not known
+	}
 	for _, a := range s.Windows {
 		c.window(a)
 		c.slices(a)
@@ -75,11 +83,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 			c.bounded(gapDesc, gapLowerDesc, gapUpperDesc, g.Difference, g.Lower, g.Upper, c.model, a.Window)
 		}
 	}
-	c.outcomes(s)
-	c.delays(s)
 	c.alarm(s)
 	c.drift(s.Drift)
-	c.models(s.Champion)
 }
 
 type collector struct {

@@ -45,6 +45,7 @@ type Options struct {
 	RecordEvery time.Duration // how often the windows are kept as published, for [Metrics.Replay]; 30m, below 0 never
 	Keep        time.Duration // how long they are kept; 90 days
 
+	MaxAge time.Duration    // of a snapshot, by the wall's clock, beyond which its figures are exported no more; 1m
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger
 }
@@ -59,6 +60,7 @@ func (o Options) withDefaults() Options {
 	o.Windows = slices.Clone(o.Windows)
 	setDefault(&o.MinLabels, 30)
 	setDefault(&o.Stride, time.Minute)
+	setDefault(&o.MaxAge, time.Minute)
 	setDefault(&o.RecordEvery, 30*time.Minute)
 	setDefault(&o.Keep, 90*24*time.Hour)
 	o.Alarm = o.Alarm.withDefaults()
@@ -128,6 +130,8 @@ type Metrics struct {
 	recorded map[time.Duration]time.Time // per window: the slot that was kept last
 
 	current current // guarded by refresh too
+
+	refreshed atomic.Int64 // when latest was made by the wall's clock, Unix nanoseconds; Options.Now may run at another speed
 
 	advance   sync.Mutex // one Advance at a time
 	announced bool       // the last event was handed out by this process
@@ -281,6 +285,7 @@ func (m *Metrics) Refresh(ctx context.Context) (Snapshot, error) {
 	}
 	s.NewestLabelAt = s.Delays.Newest
 	m.latest.Store(&s)
+	m.refreshed.Store(time.Now().UnixNano())
 	if err := m.record(ctx, s, in); err != nil {
 		return s, fmt.Errorf("metrics: refresh: %w", err)
 	}

@@ -165,7 +165,7 @@ func (s *Service) Answer(ctx context.Context, annotator, id, label string) error
 	}
 	s.release(id, annotator)
 	s.unskip(annotator, id)
-	s.undo[annotator] = remember(s.undo[annotator], id)
+	note(s.undo, annotator, id)
 	return nil
 }
 
@@ -198,6 +198,25 @@ func remember(list []string, id string) []string {
 	return list[max(0, len(list)-maxRemember):]
 }
 
+// maxNames bounds the annotators of whom something is remembered: names are
+// free text. Who is forgotten gets skipped tasks in their old place, and takes
+// answers back by what the ledger knows.
+const maxNames = 1000
+
+// note remembers id for an annotator, and forgets another one when there are
+// too many. The service's mu is held.
+func note(lists map[string][]string, annotator, id string) {
+	lists[annotator] = remember(lists[annotator], id)
+	for name := range lists {
+		if len(lists) <= maxNames {
+			return
+		}
+		if name != annotator {
+			delete(lists, name)
+		}
+	}
+}
+
 func (s *Service) unskip(annotator, id string) {
 	s.skipped[annotator] = slices.DeleteFunc(s.skipped[annotator], func(other string) bool { return other == id })
 }
@@ -213,7 +232,7 @@ func (s *Service) Skip(ctx context.Context, annotator, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.release(id, annotator)
-	s.skipped[annotator] = remember(s.skipped[annotator], id)
+	note(s.skipped, annotator, id)
 	return nil
 }
 
