@@ -95,7 +95,7 @@ func (a *App) checkSpool(context.Context) finding {
 			return broken(errors.New(detail), "is the object store reachable and fast enough? When the spool is full, /predict answers 503")
 		}
 	}
-	if free := int64(disk.Bavail) * int64(disk.Bsize); free < c.SpoolBytes {
+	if free := int64(disk.Bavail) * int64(disk.Bsize); free < c.SpoolBytes { //nolint:unconvert // of another type on other systems
 		return warn("make room, or lower serving.spool_bytes", "%s; %d bytes free, less than serving.spool_bytes (%d)", detail, free, c.SpoolBytes)
 	}
 	for _, aside := range []string{"torn", "refused"} {
@@ -181,7 +181,7 @@ func (a *App) checkStatsD(ctx context.Context) finding {
 	if err != nil {
 		return broken(err, fix)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // UDP: nothing is left to lose
 	if _, err := fmt.Fprintf(conn, "%s.check:0|c", c.Prefix); err != nil {
 		return broken(err, fix)
 	}
