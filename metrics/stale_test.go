@@ -2,11 +2,14 @@ package metrics
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	dg "driftgate"
 )
 
 func TestFiguresThatCannotBeRefreshedAreExportedNoMore(t *testing.T) {
@@ -34,5 +37,15 @@ func TestFiguresThatCannotBeRefreshedAreExportedNoMore(t *testing.T) {
 	w.snapshot()
 	if !exported("driftgate_window_predictions") {
 		t.Error("figures do not come back")
+	}
+}
+
+func TestABucketWithoutProductionSpeaksOfNoMissingPredictions(t *testing.T) {
+	counts := []dg.StratumCount{{Stratum: dg.Random, Predictions: 40, Labels: 40, Correct: 30}}
+	for known, want := range map[int]bool{0: false, 30: true} { // with none in production there is nothing to miss
+		in := windowInputs{Start: noon.Add(-time.Hour), End: noon, MinLabels: 1, Known: known, Counts: counts}
+		if note := in.figures().Note; strings.Contains(note, "not in production") != want {
+			t.Errorf("%d of 40 known: %q", known, note)
+		}
 	}
 }
