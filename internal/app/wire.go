@@ -91,6 +91,7 @@ func (a *App) metricsOptions() metrics.Options {
 			RunLength:            time.Duration(c.Drift.Years * float64(estimate.Year)),
 		},
 		RecordEvery: c.Metrics.RecordEvery,
+		MaxAge:      max(time.Minute, 3*c.Metrics.Refresh),
 		Keep:        c.Metrics.Keep,
 		Now:         a.Now, Logger: a.Logger,
 	}
