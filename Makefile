@@ -8,7 +8,7 @@ GOLANGCI  := $(TOOLS)/golangci-lint-v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test check lint demo e2e bench bench-metrics clean dashboards
+.PHONY: help build test check lint demo e2e bench bench-metrics clean dashboards rules e2e-full
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,7 @@ check: ## what CI asks before it tests: format, vet, lint, floors, race detector
 	$(GO) test -count=1 ./internal/lint # it asks go list, which the test cache does not see
 	$(MAKE) lint
 	cd dashboards/gen && $(GO) vet ./... && $(GO) test ./...
+	cd deploy/validate && $(GO) vet ./... && $(GO) test -short ./...
 	CGO_ENABLED=1 $(GO) test -race -short $(RACEPKGS)
 
 RACEPKGS ?= ./internal/serving/... ./internal/labelling/... ./internal/objstore/... ./internal/registry/... ./internal/ledger/... ./internal/trigger/... ./internal/pipeline/... ./internal/engine/... ./evaluator/... ./internal/web/... ./metrics/...
@@ -58,6 +59,14 @@ bench-metrics: build ## figures and reconcile at scale, on SQLite, PostgreSQL an
 
 dashboards: ## dashboards/*.json from their source
 	cd dashboards/gen && $(GO) run .
+
+rules: ## alerts/rules.yml from alerts/slo.yml, and the copies of it in deploy
+	$(GO) test ./alerts -count=1 -run UpToDate -update
+	cd deploy/validate && $(GO) test -count=1 -run Generated -update .
+
+e2e-full: build ## dashboards drawn with Grafana's own libraries; the image's root without an engine
+	.ci/e2e-full
+	cd deploy/validate && $(GO) test -count=1 -v .
 
 clean: ## remove what was built
 	rm -rf bin .cache

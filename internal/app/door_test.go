@@ -74,7 +74,7 @@ func overTLS(t *testing.T, e *edge, dir, path string, change func(*http.Request)
 	pool.AppendCertsFromPEM(text)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "gateway.example"}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(t.Context(), "GET", e.Address()+path, nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.Address()+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

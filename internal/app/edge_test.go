@@ -258,7 +258,7 @@ func TestConnectionsFromOneAddressAreBounded(t *testing.T) {
 		defer c.Close()
 		_, _ = io.WriteString(c, "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n") // a cut one may say so here
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if answer, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil && answer.StatusCode == 200 {
+		if answer, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil && answer.StatusCode == http.StatusOK {
 			answer.Body.Close()
 			open++
 		} else {
@@ -339,7 +339,7 @@ func TestReloadTakesOverWhatItCanAndNamesTheRest(t *testing.T) {
 // TestShutdownEndsInItsBound leaves a page watching and an upload half sent.
 func TestShutdownEndsInItsBound(t *testing.T) {
 	e := startEdge(t, func(o *Options) { o.Config.Shutdown = 4 * time.Second })
-	r, err := http.NewRequestWithContext(t.Context(), "GET", e.Address()+"/events", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.Address()+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
