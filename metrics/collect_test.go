@@ -63,6 +63,7 @@ func scrape(t *testing.T, s *Snapshot) string {
 	m := New(Options{Model: "garments"}, nil)
 	if s != nil {
 		m.latest.Store(s)
+		m.refreshed.Store(time.Now().UnixNano())
 	}
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(m)
