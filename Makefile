@@ -51,7 +51,7 @@ e2e: build ## against a real MinIO, Prometheus, Alertmanager and statsd_exporter
 	.ci/e2e
 
 bench: ## benchmarks of the hot paths
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/serving ./internal/network ./internal/ledger ./internal/estimate ./metrics
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/serving ./internal/network
 
 bench-metrics: build ## figures and reconcile at scale, on SQLite, PostgreSQL and a real MinIO
 	.ci/tools

@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	dg "driftgate"
+	"driftgate/internal/estimate"
 )
 
 // maxSLO is the largest description that is read, in bytes.
@@ -41,11 +42,9 @@ type BurnRate struct {
 	Severity string  `yaml:"severity"`
 }
 
-// Factor is how many times faster than the objective allows the budget is
-// spent: budget x period / window (Google, Site Reliability Workbook, chapter
-// 5, "Alerting on SLOs").
+// Factor is the [estimate.BurnFactor] of the long window.
 func (b BurnRate) Factor(period Span) float64 {
-	return b.Budget * float64(period) / float64(b.Long)
+	return estimate.BurnFactor(b.Budget, time.Duration(b.Long), time.Duration(period))
 }
 
 // Span is a length of time, written as driftgate's windows are: 30m, 6h, 24h, 7d.
@@ -148,12 +147,13 @@ func (s SLO) feasible(b BurnRate) error {
 	}
 	spare := 1 - s.Objective
 	factor := b.Factor(s.Period)
+	rate, unreachable := estimate.BurnErrorRate(factor, s.Objective, s.ReachableError)
 	sum := fmt.Sprintf("%g of the error budget of %s spent in %s is %g x %s / %s = %.4g times the pace that the objective allows; it takes an error of %.4g x (1 - %g) = %.4g",
-		b.Budget, s.Period, b.Long, b.Budget, s.Period, b.Long, factor, factor, s.Objective, factor*spare)
+		b.Budget, s.Period, b.Long, b.Budget, s.Period, b.Long, factor, factor, s.Objective, rate)
 	switch {
 	case factor <= 1:
 		return fmt.Errorf("%s: no more than the objective allows; take a budget over %.4g", sum, float64(b.Long)/float64(s.Period))
-	case factor*spare >= s.ReachableError:
+	case unreachable != nil:
 		return fmt.Errorf("%s, and reachable_error_ratio is %g: it would never fire; take a budget below %.4g or a long window over %.4g hours",
 			sum, s.ReachableError, s.ReachableError*float64(b.Long)/(spare*float64(s.Period)),
 			b.Budget*time.Duration(s.Period).Hours()*spare/s.ReachableError)

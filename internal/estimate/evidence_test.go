@@ -15,7 +15,7 @@ func TestEvidenceIsTheMixtureOfEProcesses(t *testing.T) {
 			errors[i] = 1
 		}
 	}
-	want := MixtureEProcess(wrong, .1)
+	want := mixtureEProcess(wrong, .1)
 	var e Evidence
 	near(t, "before the first block", e.E(), 1, 0)
 	for i := 0; i < len(errors); {

@@ -23,28 +23,6 @@ func EProcess(wrong []bool, p0, lambda float64) float64 {
 	return w
 }
 
-// MixtureEProcess is the mean of [EProcess] over the detector's grid of bets,
-// after each answer: no bet has to be chosen beforehand.
-func MixtureEProcess(wrong []bool, p0 float64) []float64 {
-	lambdas := Detector{P0: p0}.lambdas()
-	var w [len(lambdas)]float64
-	for j := range w {
-		w[j] = 1
-	}
-	out := make([]float64, len(wrong))
-	for i, e := range wrong {
-		x := 0.0
-		if e {
-			x = 1
-		}
-		for j, lambda := range lambdas {
-			w[j] *= 1 + lambda*(x-p0)
-			out[i] += w[j] / float64(len(w))
-		}
-	}
-	return out
-}
-
 // ConfidenceSequence is the interval for the mean of n draws from [0, 1] whose
 // sum is k. It holds at all n at once with probability 1-alpha, and is tightest
 // near n = tOpt, which must be fixed before the first look: the two-sided

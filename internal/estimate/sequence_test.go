@@ -40,7 +40,7 @@ func TestPeeking(t *testing.T) {
 		if bySequence {
 			sequence++
 		}
-		if slices.Max(MixtureEProcess(wrong, .10)) >= 20 {
+		if slices.Max(mixtureEProcess(wrong, .10)) >= 20 {
 			mixture++
 		}
 	}
@@ -123,4 +123,26 @@ func TestExpectedRefuses(t *testing.T) {
 	if _, _, err := Expected([]float64{.5, math.NaN()}); !errors.Is(err, dg.ErrInvalid) {
 		t.Errorf("NaN: %v", err)
 	}
+}
+
+// mixtureEProcess is the mean of [EProcess] over the detector's grid of bets,
+// after each answer: what [Evidence] must come to on whole answers.
+func mixtureEProcess(wrong []bool, p0 float64) []float64 {
+	lambdas := Detector{P0: p0}.lambdas()
+	var w [len(lambdas)]float64
+	for j := range w {
+		w[j] = 1
+	}
+	out := make([]float64, len(wrong))
+	for i, e := range wrong {
+		x := 0.0
+		if e {
+			x = 1
+		}
+		for j, lambda := range lambdas {
+			w[j] *= 1 + lambda*(x-p0)
+			out[i] += w[j] / float64(len(w))
+		}
+	}
+	return out
 }
