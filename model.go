@@ -30,6 +30,40 @@ type Champion struct {
 	ETag string `json:"-"` // of the stored record; what the next swap must match
 }
 
+// A Stage is how far a challenger is exposed to production.
+type Stage string
+
+// The stages before a challenger is champion, in order.
+const (
+	Shadow Stage = "shadow" // it answers beside the champion; nobody sees its answers
+	Canary Stage = "canary" // it answers a share of the traffic
+)
+
+// Exposure is the record in the models bucket, beside [Champion], that says
+// which challenger is tried on production and how. It moves only by
+// compare-and-swap. It holds for the champion that it names: when another has
+// taken over, servers ignore it.
+type Exposure struct {
+	Model      string    `json:"model"`
+	Challenger ModelRef  `json:"challenger,omitempty"` // empty: nothing is exposed
+	Against    ModelRef  `json:"against,omitempty"`    // the champion that it is compared with
+	Stage      Stage     `json:"stage,omitempty"`
+	Share      float64   `json:"share"`            // of the traffic that it answers, 0 to 1; 0 in the shadow
+	Step       int       `json:"step"`             // position in the rollout's stages, from 0
+	Began      time.Time `json:"began,omitzero"`   // of the whole rollout
+	Since      time.Time `json:"since,omitzero"`   // of this stage
+	Generation int       `json:"generation"`       // counts moves of the record, from 1
+	Reason     string    `json:"reason,omitempty"` // of the last move, with a word of why
+	RunID      string    `json:"run_id,omitempty"` // of the retraining that made the challenger
+
+	ETag string `json:"-"` // of the stored record; what the next move must match
+}
+
+// Exposes reports whether there is a challenger to answer beside champion.
+func (e Exposure) Exposes(champion ModelRef) bool {
+	return e.Challenger != "" && e.Against == champion && e.Challenger != champion
+}
+
 // Held reports whether the sample id is kept out of every training set: a
 // stable hash of the id falls below fraction (0 to 1).
 func Held(id string, fraction float64) bool {

@@ -8,19 +8,21 @@ import (
 // Verdict is the gate's answer on a challenger.
 type Verdict uint8
 
-// The verdicts. Missing data is neither pass nor fail.
+// The verdicts. Missing data is neither pass nor fail, and a judgement that
+// could not be carried out is neither of the three.
 const (
 	Inconclusive Verdict = iota // the zero value never promotes
 	Reject
 	Promote
+	Errored // it could not be judged: a store was away, a suite is broken
 )
 
 // Verdicts lists every verdict.
-var Verdicts = []Verdict{Inconclusive, Reject, Promote}
+var Verdicts = []Verdict{Inconclusive, Reject, Promote, Errored}
 
-var verdictNames = []string{"inconclusive", "reject", "promote"}
+var verdictNames = []string{"inconclusive", "reject", "promote", "error"}
 
-// String returns "inconclusive", "reject" or "promote".
+// String returns "inconclusive", "reject", "promote" or "error".
 func (v Verdict) String() string {
 	if int(v) >= len(verdictNames) {
 		return fmt.Sprintf("verdict(%d)", v)
