@@ -1,6 +1,7 @@
 package alerts_test
 
 import (
+	"context"
 	"encoding/json"
 	"io/fs"
 	"os"
@@ -56,6 +57,11 @@ func exported(t *testing.T) map[string]bool {
 	d.MustRegister(metrics.New(metrics.Options{Model: "garments"}, l))
 	trigger.New(l, trigger.Options{Registerer: d})
 	pipeline.New(pipeline.Deps{}, pipeline.Options{Registerer: d})
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := metrics.RunStatsD(ended, prometheus.NewRegistry(), metrics.StatsDOptions{Address: "127.0.0.1:9", Registerer: d}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := serving.New(serving.Options{Dir: t.TempDir(), Registerer: d}, noStore{}, l, objstore.DefaultBuckets("")); err != nil {
 		t.Fatal(err)
 	}
