@@ -64,9 +64,26 @@ func (e Exposure) Exposes(champion ModelRef) bool {
 	return e.Challenger != "" && e.Against == champion && e.Challenger != champion
 }
 
+// Takes reports whether the canary answers this upload: a stable hash of its
+// bytes falls below Share. So the same picture always meets the same model, a
+// larger share keeps the pictures of a smaller one, and another challenger
+// gets other pictures.
+func (e Exposure) Takes(upload []byte) bool {
+	if e.Stage != Canary || e.Share <= 0 {
+		return false
+	}
+	h := sha256.New()
+	h.Write([]byte("canary\x00" + e.Challenger + "\x00")) // never fails
+	h.Write(upload)
+	return fraction(h.Sum(nil)) < e.Share
+}
+
+// fraction maps a hash to [0, 1).
+func fraction(sum []byte) float64 { return float64(binary.BigEndian.Uint64(sum)>>11) / (1 << 53) }
+
 // Held reports whether the sample id is kept out of every training set: a
-// stable hash of the id falls below fraction (0 to 1).
-func Held(id string, fraction float64) bool {
+// stable hash of the id falls below share (0 to 1).
+func Held(id string, share float64) bool {
 	sum := sha256.Sum256([]byte("holdout\x00" + id))
-	return float64(binary.BigEndian.Uint64(sum[:])>>11)/(1<<53) < fraction
+	return fraction(sum[:]) < share
 }

@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,10 +27,16 @@ type metrics struct {
 
 	featuresLost prometheus.Counter
 
+	shadows        *prometheus.CounterVec
+	shadowDuration prometheus.Histogram
+	canaryFailures prometheus.Counter
+	share          *prometheus.GaugeVec
+
 	oldConfidence prometheus.Histogram
 	oldPredicted  *prometheus.CounterVec
 
-	previous *model // whose series are kept beside the present one's
+	known    map[string]bool // versions that have series
+	previous string          // version that served before; its series are kept
 }
 
 // Native histograms: buckets grow by this factor, and there are at most so many.
@@ -59,6 +66,14 @@ func newMetrics(reg prometheus.Registerer, sp *spool) *metrics {
 			Help: "Attempts to upload captured predictions: stored, error (repeated), refused (set aside)."}, []string{"result"}),
 		featuresLost: auto.NewCounter(prometheus.CounterOpts{Name: "driftgate_features_lost_total",
 			Help: "Predictions that the test of input drift does not see, because the ledger was away for hours."}),
+		shadows: auto.NewCounterVec(prometheus.CounterOpts{Name: "driftgate_shadow_predictions_total",
+			Help: "Predictions that a challenger in the shadow was asked for too: agree, disagree, dropped (too many waited), failed."}, []string{"model_version", "outcome"}),
+		shadowDuration: auto.NewHistogram(histogram("driftgate_shadow_duration_seconds",
+			"What the challenger in the shadow takes for one image, decoding included.", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5})),
+		canaryFailures: auto.NewCounter(prometheus.CounterOpts{Name: "driftgate_canary_failures_total",
+			Help: "Uploads of the canary's share that it had no answer for; the champion answered them."}),
+		share: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_exposure_share_ratio",
+			Help: "Share of the uploads that the exposed challenger answers, 0 to 1; 0 in the shadow; no series when nothing is exposed."}, []string{"model_version", "stage"}),
 		oldConfidence: auto.NewHistogram(prometheus.HistogramOpts{Name: "prediction_confidence",
 			Help: "Old name of driftgate_prediction_confidence.", Buckets: tenths}),
 		oldPredicted: auto.NewCounterVec(prometheus.CounterOpts{Name: "predicted_class_total",
@@ -91,9 +106,8 @@ func observe(o prometheus.Observer, v float64, exemplar prometheus.Labels) {
 	o.Observe(v)
 }
 
-// swapped has the new model's series born at zero and forgets those of models
-// before the old one, so that promotions do not add up to ever more series.
-func (m *metrics) swapped(old, now *model) {
+// born has a model's series begin at zero.
+func (m *metrics) born(now *model) {
 	version := now.ref.Short()
 	for _, class := range now.classes {
 		m.predictions.WithLabelValues(version, class)
@@ -101,14 +115,49 @@ func (m *metrics) swapped(old, now *model) {
 	}
 	m.confidence.WithLabelValues(version)
 	m.duration.WithLabelValues(version)
-	if old == nil || old.ref == now.ref {
+	if m.known == nil {
+		m.known = map[string]bool{}
+	}
+	m.known[version] = true
+}
+
+// swapped notes that now serves in old's place.
+func (m *metrics) swapped(old, now *model) {
+	m.born(now)
+	if old != nil && old.ref != now.ref {
+		m.previous = old.ref.Short()
+	}
+}
+
+// exposed notes the challenger; nil: there is none any more.
+func (m *metrics) exposed(c *challenger) {
+	m.share.Reset()
+	if c == nil {
 		return
 	}
-	if p := m.previous; p != nil && p.ref != now.ref && p.ref != old.ref {
-		labels := prometheus.Labels{"model_version": p.ref.Short()}
+	m.born(c.model)
+	for _, outcome := range []string{shadowAgree, shadowDisagree, shadowDropped, shadowFailed} {
+		m.shadows.WithLabelValues(c.ref.Short(), outcome)
+	}
+	m.share.WithLabelValues(c.ref.Short(), string(c.exposure.Stage)).Set(c.exposure.Share)
+}
+
+func (m *metrics) shadowed(c *challenger, outcome string) {
+	m.shadows.WithLabelValues(c.ref.Short(), outcome).Inc()
+}
+
+// forget drops the series of versions that are neither kept nor served just
+// before, so that promotions do not add up to ever more series.
+func (m *metrics) forget(kept []string) {
+	for version := range m.known {
+		if version == m.previous || slices.Contains(kept, version) {
+			continue
+		}
+		labels := prometheus.Labels{"model_version": version}
 		m.predictions.DeletePartialMatch(labels)
 		m.confidence.DeletePartialMatch(labels)
 		m.duration.DeletePartialMatch(labels)
+		m.shadows.DeletePartialMatch(labels)
+		delete(m.known, version)
 	}
-	m.previous = old
 }

@@ -47,53 +47,73 @@ func (s *Service) Predict(ctx context.Context, upload []byte, filename string) (
 		return Prediction{}, fmt.Errorf("serving: predict: no model is loaded: %w", dg.ErrIncomplete)
 	}
 	at := s.o.Now().UTC().Truncate(time.Second)
-	probabilities, seen, body, err := s.classify(ctx, m, upload)
+	c := s.beside(m)
+	a, body, err := s.classify(ctx, m, c, upload)
 	if err != nil {
 		return Prediction{}, fmt.Errorf("serving: predict: %w", err)
 	}
-	order, err := rank(probabilities, m.classes)
-	if err != nil {
-		return Prediction{}, err
-	}
-	best := order[0]
+	m = a.model
+	best := a.order[0]
 	p := Prediction{
 		Key:          dg.SampleKey(best, newUUID()+extension(filename)),
 		Label:        m.classes[best],
-		Probability:  dg.RoundConfidence(float64(probabilities[best])),
+		Probability:  dg.RoundConfidence(float64(a.probabilities[best])),
 		ModelVersion: m.ref.Short(),
 	}
-	for _, i := range order[:min(topRanked, len(order))] {
-		p.Top = append(p.Top, Ranked{m.classes[i], dg.RoundConfidence(float64(probabilities[i]))})
+	for _, i := range a.order[:min(topRanked, len(a.order))] {
+		p.Top = append(p.Top, Ranked{m.classes[i], dg.RoundConfidence(float64(a.probabilities[i]))})
 	}
 	sample := dg.Sample{Key: p.Key, PredictedClass: p.Label, Confidence: p.Probability, Timestamp: at, ModelVersion: p.ModelVersion}
 	if err := s.spool.add(record{Key: p.Key, ContentType: contentType(p.Key), Tags: sample.Tags(), Body: body}); err != nil {
 		return Prediction{}, fmt.Errorf("serving: predict: %w", err)
 	}
-	s.features.add(p.ModelVersion, at, m.sketch, seen)
+	s.features.add(p.ModelVersion, at, m.sketch, a.seen)
 	s.metrics.predicted(sample, time.Since(start))
+	s.shadow(c, best, body)
 	return p, nil
 }
 
-// classify decodes within the limits and returns the probabilities, what the
-// penultimate layer saw, and the image as it is to be stored.
-func (s *Service) classify(ctx context.Context, m *model, upload []byte) (probabilities, seen []float32, body []byte, err error) {
+// answer is what a model says of an image.
+type answer struct {
+	model         *model
+	probabilities []float32
+	order         []int     // the classes, the likeliest first
+	seen          []float32 // by the penultimate layer
+}
+
+// answer classifies one image.
+func (m *model) answer(img image.Image) (answer, error) {
+	probabilities, seen, err := m.predict(img)
+	if err != nil {
+		return answer{}, err
+	}
+	order, err := rank(probabilities, m.classes)
+	return answer{m, probabilities, order, seen}, err
+}
+
+// classify decodes within the limits and returns the answer, of the canary if
+// the upload falls into its share, and the image as it is to be stored.
+func (s *Service) classify(ctx context.Context, m *model, c *challenger, upload []byte) (a answer, body []byte, err error) {
 	if limit := cmp.Or(s.o.Limits.MaxBytes, dataset.DefaultLimits.MaxBytes); int64(len(upload)) > limit {
-		return nil, nil, nil, fmt.Errorf("image of %d bytes: want at most %d: %w", len(upload), limit, dg.ErrInvalid)
+		return answer{}, nil, fmt.Errorf("image of %d bytes: want at most %d: %w", len(upload), limit, dg.ErrInvalid)
 	}
 	room := min(s.o.DecodeBytes, decodedBytes(upload))
 	if err := s.decode.Acquire(ctx, room); err != nil {
-		return nil, nil, nil, fmt.Errorf("wait for memory to decode: %w", err)
+		return answer{}, nil, fmt.Errorf("wait for memory to decode: %w", err)
 	}
 	defer s.decode.Release(room)
 	img, format, err := dataset.Decode(upload, s.o.Limits)
 	if err != nil {
-		return nil, nil, nil, err
+		return answer{}, nil, err
 	}
-	if probabilities, seen, err = m.predict(img); err != nil {
-		return nil, nil, nil, err
+	a, ok := s.canary(c, img, upload)
+	if !ok {
+		if a, err = m.answer(img); err != nil {
+			return answer{}, nil, err
+		}
 	}
 	body, err = dataset.StripMetadata(upload, format)
-	return probabilities, seen, body, err
+	return a, body, err
 }
 
 // decodedBytes is about what an upload takes in memory, by its header.
@@ -110,12 +130,12 @@ func decodedBytes(upload []byte) int64 {
 // order of the classes.
 func rank(p []float32, classes dg.Classes) ([]int, error) {
 	if len(p) != len(classes) || len(p) == 0 {
-		return nil, fmt.Errorf("serving: predict: the model gives %d probabilities for %d classes", len(p), len(classes))
+		return nil, fmt.Errorf("the model gives %d probabilities for %d classes", len(p), len(classes))
 	}
 	order := make([]int, len(p))
 	for i, x := range p {
 		if math.IsNaN(float64(x)) || x < 0 || x > 1.0001 { // the margin is float32 rounding
-			return nil, fmt.Errorf("serving: predict: the model gives %v for %s, want 0 to 1", x, classes[i])
+			return nil, fmt.Errorf("the model gives %v for %s, want 0 to 1", x, classes[i])
 		}
 		order[i] = i
 	}

@@ -11,7 +11,7 @@
 // model version and ten minutes of event time, for the test of input drift.
 //
 // The model is replaced by one pointer swap: requests under way finish on the
-// old one. What is stored carries no metadata of the upload (no EXIF, no GPS).
+// old one. A challenger may answer beside it, in the shadow or as a canary. What is stored carries no metadata of the upload (no EXIF, no GPS).
 //
 // It does not speak HTTP, chooses no model and never deletes from the bucket.
 package serving
@@ -132,6 +132,9 @@ type Service struct {
 	decode   *semaphore.Weighted // bytes of decoded images
 	swap     sync.Mutex
 	model    atomic.Pointer[model] // written under swap
+	exposed  atomic.Pointer[challenger]
+	shadows  chan shadowed
+	faulty   atomic.Pointer[challenger] // the last one that had no answer, logged once
 }
 
 // model is what a request needs of a classifier, fixed while the request runs.
@@ -159,6 +162,7 @@ func New(o Options, store ObjectStore, l Ledger, b objstore.Buckets) (*Service, 
 		features: newFeatures(l, func(n int) { m.featuresLost.Add(float64(n)) }),
 		metrics:  m,
 		decode:   semaphore.NewWeighted(o.DecodeBytes),
+		shadows:  make(chan shadowed, shadowQueue),
 	}, nil
 }
 
@@ -174,6 +178,7 @@ func (s *Service) install(m *model) {
 	defer s.swap.Unlock()
 	old := s.model.Swap(m)
 	s.metrics.swapped(old, m)
+	s.metrics.forget(s.kept())
 }
 
 // Version names the model that answers now; empty when none is loaded.

@@ -37,6 +37,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	keeper.Go(func() { s.settle(ctx, done) })
 	keeper.Go(func() { s.keepFeatures(ctx) })
+	keeper.Go(func() { s.answerShadows(ctx) })
 	workers.Wait()
 	close(done)
 	keeper.Wait()
