@@ -56,7 +56,7 @@ open the folder themselves.`,
 		newServe(g), newDemo(g), newIngest(g), newTrain(g), newTrainChild(),
 		newCurate(g), newCollect(g), newLabels(g), newPredict(g),
 		newAccuracy(g), newPlan(g), newSimulate(g), newModels(g), newCompare(g), newEvaluate(g), newPromote(g), newRollback(g),
-		newRuns(g), newLedger(g), withProbe(g, newCheck(g)), newConfig(g), newRules(), newVersion(g),
+		newRuns(g), newLedger(g), withProbe(g, newCheck(g)), newConfig(g), newRules(g), newVersion(g),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)
@@ -105,6 +105,9 @@ func (g *global) with(cmd *cobra.Command, f func(c *app.Client) error) (err erro
 	conf, _, err := g.load(nil)
 	if err != nil {
 		return err
+	}
+	if !dirExists(conf.Dir) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: no gateway has run in %s, a new folder is made; --dir names another\n", conf.Dir)
 	}
 	client, err := app.Connect(cmd.Context(), conf)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // maxDescription is more than any description that is taken, in bytes.
 const maxDescription = 1 << 20
 
-func newRules() *cobra.Command {
+func newRules(g *global) *cobra.Command {
 	var file string
 	var describe bool
 	c := &cobra.Command{
@@ -21,10 +21,12 @@ func newRules() *cobra.Command {
 		Short: "print Prometheus' recording and alerting rules for an objective",
 		Long: `Prints the recording and alerting rules of driftgate for the promise that a
 short file describes: objective, windows, burn rates, labels, addresses. A burn
-rate that could never fire is refused with the arithmetic. --describe prints the
-description that ships, to start from.`,
+rate that could never fire is refused with the arithmetic, and so is a window
+that the gateway of --config does not export (its metrics.windows): an alert on
+it would never fire, and nobody would know. --describe prints the description
+that ships, to start from.`,
 		Example: `  driftgate rules --describe > slo.yml
-  driftgate rules --slo slo.yml > rules.yml`,
+  driftgate rules --slo slo.yml --config driftgate.yml > rules.yml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := description(file)
@@ -36,6 +38,13 @@ description that ships, to start from.`,
 				return err
 			}
 			if !describe {
+				conf, _, err := g.load(nil)
+				if err != nil {
+					return err
+				}
+				if err := slo.AnsweredBy(conf.Metrics.Windows); err != nil {
+					return err
+				}
 				if text, err = alerts.Generate(slo); err != nil {
 					return err
 				}

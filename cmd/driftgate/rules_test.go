@@ -32,6 +32,14 @@ func TestRulesPrintsWhatShipsAndRefusesWhatCanNeverFire(t *testing.T) {
 	if code, out, errs := drive(t, "rules", "--slo", file); code == 0 || out != "" || !strings.Contains(errs, "6 x (1 - 0.9) = 0.6") {
 		t.Errorf("an infeasible burn rate: code %d, printed %q, said %q", code, out, errs)
 	}
+	write(slo)
+	if code, out, errs := drive(t, "rules", "--slo", file, "--set", "metrics.windows=1h,24h,7d"); code != exitUsage || out != "" ||
+		!strings.Contains(errs, "burn_rates[0].short 6h") || !strings.Contains(errs, "metrics.windows are 1h, 24h, 7d") {
+		t.Errorf("a window that nobody exports: code %d, printed %q, said %q", code, out, errs)
+	}
+	if code, out, errs := drive(t, "rules", "--slo", file, "--set", "metrics.windows=6h,24h,7d"); code != exitDone || out != string(want) {
+		t.Errorf("the windows that are asked for: code %d, %s", code, errs)
+	}
 	if code, _, errs := drive(t, "rules", "--slo", file+".none"); code == 0 || !strings.Contains(errs, "no such file") {
 		t.Errorf("no file: code %d, %s", code, errs)
 	}

@@ -28,9 +28,9 @@ func versions(b *dashboard.DashboardBuilder) {
 		WithPanel(figure("Promised", "What its accuracy in production was at least when it took over. No figure until enough labels came in.", reference, units.PercentUnit, 4).Decimals(1)).
 		WithPanel(figure("Surely at least, ever since", "Lower bound since the reference was complete; valid however often one looks.", `max(driftgate_accuracy_sequence_lower_ratio{`+ofModel+`})`, units.PercentUnit, 5).Decimals(1)).
 		WithPanel(figure("Surely at most, ever since", "Upper bound since the reference was complete; valid however often one looks.", `max(driftgate_accuracy_sequence_upper_ratio{`+ofModel+`})`, units.PercentUnit, 5).Decimals(1)).
-		WithPanel(bars("Accuracy before serving", "On the data sets it was judged with.", units.PercentUnit, 8, `max by (version, dataset) (driftgate_evaluation_accuracy_ratio{`+ofGate+`})`, "{{version}} on {{dataset}}").Min(0).Max(1).Decimals(1).Height(9)).
-		WithPanel(bars("Right answers among labels", "By version and why the images were picked, over the time shown. Not production accuracy: that weights each stratum by the predictions it stands for. Few labels make it jump.", units.PercentUnit, 8, rightBy, "{{model_version}} {{stratum}}").Min(0).Max(1).Decimals(0).Height(9)).
-		WithPanel(bars("Labels", "Labels that came in, over the time shown.", units.Short, 8, `sum by (model_version) (increase(driftgate_labelled_predictions_total{`+ofGate+`}[$__range]))`, "{{model_version}}").Min(0).Decimals(1).Height(9)).
+		WithPanel(named(bars("Accuracy before serving", "On the data sets it was judged with.", units.PercentUnit, 8, `max by (version, dataset) (driftgate_evaluation_accuracy_ratio{`+ofGate+`})`, "{{version}} on {{dataset}}")).Min(0).Max(1).Decimals(1).Height(9)).
+		WithPanel(named(bars("Right answers among labels", "By version and why the images were picked, over the time shown. Not production accuracy: that weights each stratum by the predictions it stands for. Few labels make it jump.", units.PercentUnit, 8, rightBy, "{{model_version}} {{stratum}}")).Min(0).Max(1).Decimals(0).Height(9)).
+		WithPanel(named(bars("Labels", "Labels that came in, over the time shown.", units.LocaleFormat, 8, `sum by (model_version) (increase(driftgate_labelled_predictions_total{`+ofGate+`}[$__range]))`, "{{model_version}}")).Min(0).Decimals(0).Height(9)).
 		WithPanel(band(graph("Accuracy since the champion's reference", "A band that holds at all times at once, with 95% certainty: look as often as you like.", units.PercentUnit, 12,
 			query("A", `max(driftgate_accuracy_sequence_upper_ratio{`+ofModel+`})`, "at most"),
 			query("B", `max(driftgate_accuracy_sequence_lower_ratio{`+ofModel+`})`, "at least"),
@@ -43,8 +43,8 @@ func slices(b *dashboard.DashboardBuilder) {
 	b.WithRow(dashboard.NewRowBuilder("Where is it wrong?")).
 		WithPanel(bars("Accuracy by predicted class", "Over the window, worst first. Classes with too few labels are missing.", units.PercentUnit, 8,
 			`sort(max by (value) (driftgate_slice_accuracy_ratio{`+ofWindow+`,slice="class"}))`, "{{value}}").Min(0).Max(1).Decimals(0).NoValue("too few labels").Links(page("Slices", "/accuracy"))).
-		WithPanel(bars("Accuracy by confidence", "Over the window, by how sure the model was, from 0 to 1. A model that knows what it knows is right as often as it is sure.", units.PercentUnit, 8,
-			`max by (value) (driftgate_slice_accuracy_ratio{`+ofWindow+`,slice="confidence"})`, "{{value}}").Min(0).Max(1).Decimals(0).NoValue("too few labels")).
+		WithPanel(named(bars("Accuracy by confidence", "Over the window, by how sure the model was, from 0 to 1. A model that knows what it knows is right as often as it is sure.", units.PercentUnit, 8,
+			`max by (value) (driftgate_slice_accuracy_ratio{`+ofWindow+`,slice="confidence"})`, "{{value}}")).Min(0).Max(1).Decimals(0).NoValue("too few labels")).
 		WithPanel(bars("Surely at least, by class", "Lower bound of the 95% interval: low for few labels too.", units.PercentUnit, 8,
 			`sort(max by (value) (driftgate_slice_accuracy_lower_ratio{`+ofWindow+`,slice="class"}))`, "{{value}}").Min(0).Max(1).Decimals(0).NoValue("too few labels")).
 		WithPanel(stacked(graph("What it answers", "Share of each class among the predictions. A shift is drift of the inputs, or of the model.", units.PercentUnit, 12,
@@ -59,10 +59,10 @@ func slices(b *dashboard.DashboardBuilder) {
 
 func retraining(b *dashboard.DashboardBuilder) {
 	b.WithRow(dashboard.NewRowBuilder("What came of retraining?")).
-		WithPanel(bars("Retrainings by verdict", "Over the time shown.", units.Short, 8,
-			`sum by (verdict) (increase(driftgate_retrain_runs_total{`+ofGate+`}[$__range]))`, "{{verdict}}").Min(0).Decimals(0).Links(page("Decisions", "/decisions"))).
-		WithPanel(bars("Retrainings by who asked", "Over the time shown.", units.Short, 8,
-			`sum by (trigger) (increase(driftgate_retrain_runs_total{`+ofGate+`}[$__range]))`, "{{trigger}}").Min(0).Decimals(0).Links(more("challenger-inconclusive"))).
+		WithPanel(named(bars("Retrainings by verdict", "Over the time shown.", units.Short, 8,
+			`sum by (verdict) (increase(driftgate_retrain_runs_total{`+ofGate+`}[$__range]))`, "{{verdict}}")).Min(0).Decimals(0).Links(page("Decisions", "/decisions"))).
+		WithPanel(named(bars("Retrainings by who asked", "Over the time shown.", units.Short, 8,
+			`sum by (trigger) (increase(driftgate_retrain_runs_total{`+ofGate+`}[$__range]))`, "{{trigger}}")).Min(0).Decimals(0).Links(more("challenger-inconclusive"))).
 		WithPanel(figure("Time a retraining takes", "Mean of those that ended in the time shown.",
 			`sum(increase(driftgate_retrain_duration_seconds_sum{`+ofGate+`}[$__range])) / (sum(increase(driftgate_retrain_duration_seconds_count{`+ofGate+`}[$__range])) > 0)`, seconds, 8).
 			Height(7).Decimals(0).NoValue("none ended")).

@@ -60,19 +60,24 @@ func pipelines(b *dashboard.DashboardBuilder) {
 		WithPanel(graph("Late and skipped", "Data intervals begun late, and those left out because the pipeline was too far behind.", units.Short, 8,
 			query("A", `sum by (pipeline) (increase(driftgate_pipeline_intervals_late_total{`+ofGate+`}[$__rate_interval]))`, "{{pipeline}}: late"),
 			query("B", `sum by (pipeline) (increase(driftgate_pipeline_intervals_skipped_total{`+ofGate+`}[$__rate_interval]))`, "{{pipeline}}: skipped")).Min(0)).
-		WithPanel(graph("Alerts received", "Alerts that Alertmanager sent to the webhook, by what became of them, and those it cut off.", units.Short, 12,
+		WithPanel(graph("Alerts received", "Alerts that Alertmanager sent to the webhook, by what became of them, and those it cut off.", units.Short, 8,
 			query("A", `sum by (result) (increase(driftgate_webhook_alerts_total{`+ofGate+`}[$__rate_interval]))`, "{{result}}"),
 			query("B", `sum(increase(driftgate_webhook_truncated_alerts_total{`+ofGate+`}[$__rate_interval]))`, "cut off")).Min(0).AxisSoftMax(1)).
-		WithPanel(graph("Lost on the way", "Requests turned away because too many came, and feature sums not kept. Both should be zero.", units.Short, 12,
+		WithPanel(graph("Lost on the way", "Requests turned away because too many came, and feature sums not kept. Both should be zero.", units.Short, 8,
 			query("A", `sum(increase(driftgate_http_limited_total{`+ofGate+`}[$__rate_interval]))`, "requests turned away"),
-			query("B", `sum(increase(driftgate_features_lost_total{`+ofGate+`}[$__rate_interval]))`, "feature sums lost")).Min(0).AxisSoftMax(1))
+			query("B", `sum(increase(driftgate_features_lost_total{`+ofGate+`}[$__rate_interval]))`, "feature sums lost")).Min(0).AxisSoftMax(1)).
+		WithPanel(graph("Lost by StatsD", "Packets that nobody took, and lines too long for one, by gateway. Both should be zero. Packets that get lost further on are seen by nobody here.", units.Short, 8,
+			query("A", `max by (instance) (increase(driftgate_statsd_failed_packets_total{`+ofGate+`}[$__rate_interval]))`, "{{instance}}: packets refused"),
+			query("B", `max by (instance) (increase(driftgate_statsd_dropped_lines_total{`+ofGate+`}[$__rate_interval]))`, "{{instance}}: lines too long")).Min(0).AxisSoftMax(1).NoValue("off: statsd.address is empty").Links(more("statsd-failing")))
 }
 
 func process(b *dashboard.DashboardBuilder) {
 	b.WithRow(dashboard.NewRowBuilder("The process")).
-		WithPanel(name("Version", "Of the program, by gateway.", `max by (version) (driftgate_build_info{`+ofGate+`})`, "{{version}}", 6)).
-		WithPanel(graph("Memory", "Bytes in use by the program's heap, by gateway.", units.BytesIEC, 9,
+		WithPanel(name("Version", "Of the program, by gateway.", `max by (version) (driftgate_build_info{`+ofGate+`})`, "{{version}}", 5).Height(7)).
+		WithPanel(figure("Last reload", "Whether the configuration was without a mistake when a gateway last read it. After a failed reload the old one stays in effect, and the next start will refuse the new one.",
+			`min(driftgate_config_last_reload_successful{`+ofGate+`})`, units.Short, 5).Height(7).Mappings(words(word{"failed", bad}, word{"good", accent})).Thresholds(steps(bad, 1.0, accent)).Links(more("config-reload-failed"))).
+		WithPanel(graph("Memory", "Bytes in use by the program's heap, by gateway.", units.BytesIEC, 7,
 			query("A", `max by (instance) (go_memstats_heap_inuse_bytes{`+ofGate+`})`, "{{instance}}")).Min(0).Height(7)).
-		WithPanel(graph("Goroutines", "A number that only grows is a leak.", units.Short, 9,
+		WithPanel(graph("Goroutines", "A number that only grows is a leak.", units.Short, 7,
 			query("A", `max by (instance) (go_goroutines{`+ofGate+`})`, "{{instance}}")).Min(0).Height(7))
 }

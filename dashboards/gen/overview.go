@@ -31,30 +31,34 @@ func promise(b *dashboard.DashboardBuilder) {
 	b.WithRow(dashboard.NewRowBuilder("Is production accuracy inside its promise?")).
 		WithPanel(verdict()).
 		WithPanel(figure("Production accuracy", "By human labels, weighted by why each image was picked, over the window. No figure means too few labels.",
-			figureOf, units.PercentUnit, 4).Decimals(1).Links(page("How it is made", "/accuracy"))).
+			figureOf, units.PercentUnit, 3).Decimals(1).Links(page("How it is made", "/accuracy"))).
 		WithPanel(figure("Surely between", "The 95% interval: the lower bound, then the upper. The truth is in it 19 times in 20.", atLeast, units.PercentUnit, 4).Decimals(1).
 			WithTarget(instant(atMost).RefId("B").LegendFormat("at most")).
 			OverrideByQuery("A", []dashboard.DynamicConfigValue{property("displayName", "at least")}).
 			OverrideByQuery("B", []dashboard.DynamicConfigValue{property("displayName", "at most")})).
+		WithPanel(figure("Labels behind it", "Human labels of the window's predictions: the more, the narrower the interval. Yellow below a hundred, red below thirty, where there is no figure.",
+			`sum(max by (stratum) (driftgate_window_labels{`+ofWindow+`}))`, units.LocaleFormat, 3).Decimals(0).Thresholds(steps(bad, 30.0, middle, 100.0, plain)).Links(more("no-labels"))).
 		WithPanel(figure("Promised", "What the champion's accuracy was at least when it took over: the reference of the alarm. No figure until enough labels came in.",
 			reference, units.PercentUnit, 3).Decimals(1)).
 		WithPanel(figure("Drift alarm", "The e-detector's state. Its false alarms are bounded however often one looks.",
-			alarm, units.Short, 4).Mappings(alarmStates()).Thresholds(steps(accent, 1.0, middle, 2.0, bad)).Links(more("accuracy-evidence-of-drift"))).
+			alarm, units.Short, 3).Mappings(alarmStates()).Thresholds(steps(accent, 1.0, middle, 2.0, bad)).Links(more("accuracy-evidence-of-drift"))).
 		WithPanel(figure("Newest label", "How long ago somebody labelled. Without labels there is no accuracy. Yellow after a day, red after two.",
 			`time() - max(driftgate_newest_label_timestamp_seconds{`+ofModel+`})`, seconds, 3).Decimals(0).Thresholds(steps(accent, 86400.0, middle, 172800.0, bad)).Links(more("labels-stale"))).
 		WithPanel(accuracyGraph())
 }
 
-// verdict puts the row into words, so that nobody has to compare numbers: 0
-// the interval reaches the promise and so does the figure, 1 the figure lies
-// below and the interval still reaches it, 2 the whole interval lies below, 3
-// the alarm fires.
+// verdict puts the row into words, certainty included, so that nobody has to
+// compare numbers: 0 the whole interval is at the promise or above, 1 the figure
+// is and the interval reaches below, 2 the figure lies below and the interval
+// still reaches the promise, 3 the whole interval lies below, 4 the alarm fires.
 func verdict() *stat.PanelBuilder {
-	expr := `clamp_max((` + figureOf + ` < bool ` + reference + `) + (` + atMost + ` < bool ` + reference + `) + 3 * (` + alarm + ` == bool 2), 3) or (3 * (` + alarm + ` == bool 2) > 0)`
-	return figure("Is the model fine?", "Yes: the figure is at the promise or above. Perhaps: it lies below, and the interval still reaches the promise. No: the whole interval lies below, or the drift alarm fires. Not known: too few labels for a figure, or the champion is too new to have a reference.",
-		expr, units.Short, 6).NoValue("not known yet").ColorMode(common.BigValueColorModeBackground).
-		Mappings(words(word{"yes", accent}, word{"perhaps not", middle}, word{"no: below its promise", bad}, word{"no: drift", bad})).
-		Thresholds(steps(grey, 0.0, accent, 1.0, middle, 2.0, bad)).Links(more("production-accuracy-below-reference"))
+	below := func(what string) string { return `(` + what + ` < bool ` + reference + `)` }
+	firing := `4 * (` + alarm + ` == bool 2)`
+	expr := `clamp_max(` + below(atLeast) + ` + ` + below(figureOf) + ` + ` + below(atMost) + ` + ` + firing + `, 4) or (` + firing + ` > 0)`
+	return figure("Is the model fine?", "Yes, surely: even the interval's lower end is at the promise or above. Probably: the figure is, the interval reaches below. Perhaps not: the figure lies below, and the interval still reaches the promise. No: the whole interval lies below, or the drift alarm fires. Not known: too few labels for a figure, or the champion is too new to have a reference.",
+		expr, units.Short, 5).NoValue("not known yet").ColorMode(common.BigValueColorModeBackground).
+		Mappings(words(word{"yes, surely", accent}, word{"probably", likely}, word{"perhaps not", middle}, word{"no: below its promise", bad}, word{"no: drift", bad})).
+		Thresholds(steps(grey, 0.0, accent, 1.0, likely, 2.0, middle, 3.0, bad)).Links(more("production-accuracy-below-reference"))
 }
 
 // accuracyGraph shows the figure with its band, the plain average, and the

@@ -16,6 +16,7 @@ import (
 // The colours: one accent, one for trouble, one between.
 const (
 	accent = "#1f8a77"
+	likely = "#5d8f4e" // fine, as far as one can tell
 	grey   = "#8e8e8e"
 	second = "#5794f2"
 	plain  = "text" // Grafana's own colour of text, in the light theme and the dark
@@ -62,8 +63,14 @@ func bars(title, description, unit string, width uint32, expr, legend string) *b
 		WithTarget(instant(expr).LegendFormat(legend)).Unit(unit).NoValue("no figure").
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		Orientation(common.VizOrientationHorizontal).DisplayMode(common.BarGaugeDisplayModeBasic).
+		Sizing(common.BarGaugeSizingManual).MinVizHeight(12).MaxVizHeight(34).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
 		Thresholds(steps(accent)).Height(7).Span(width)
+}
+
+// named puts the names above the bars, where long ones have room.
+func named(p *bargauge.PanelBuilder) *bargauge.PanelBuilder {
+	return p.NamePlacement(common.BarGaugeNamePlacementTop).MaxVizHeight(46)
 }
 
 // graph is a panel over time.
@@ -183,21 +190,19 @@ func board(title, uid, description string) *dashboard.DashboardBuilder {
 		WithVariable(address("gateway", "driftgate", "Where people open driftgate's pages", "https://driftgate.example")).
 		WithVariable(address("runbooks", "Runbooks", "Where the runbooks are, as in alerts/slo.yml", "https://driftgate.example/runbooks")).
 		Annotation(mark("Alarm fires", bad, `max by (model) (driftgate_accuracy_alarm_state{`+ofModel+`}) == 2`, "alarm")).
-		Annotation(mark("Promotion", accent, moved+` and on () `+promoted, "promotion")).
-		Annotation(mark("Rollback or a promotion by hand", middle, moved+` unless on () `+promoted, "rollback")).
+		Annotation(mark("Promotion", accent, moved+` unless on () `+back, "promotion")).
+		Annotation(mark("Rollback", middle, moved+` and on () `+back, "rollback")).
 		Link(dashboard.NewDashboardLinkBuilder("driftgate").Type(dashboard.DashboardLinkTypeDashboards).Tags([]string{"driftgate"}).AsDropdown(true).IncludeVars(true).KeepTime(true)).
 		Link(link("Runbooks", "${runbooks}").Icon("doc")).
 		Link(link("Accuracy", "${gateway}/accuracy")).Link(link("Models", "${gateway}/models")).Link(link("Runs", "${gateway}/runs"))
 }
 
-// The champion moves when its promotion's time changes. A run with the verdict
-// promote, counted then or some minutes earlier (another gateway follows
-// later), says that the gate did it.
+// The champion moves when its promotion's time changes: back, when a gateway
+// now serves what was the version before on that same gateway.
 const (
-	since    = `max by (model) (driftgate_champion_promoted_timestamp_seconds{` + ofModel + `,role="champion"}`
-	moved    = `(` + since + `) != ` + since + ` offset $__rate_interval))`
-	byGate   = `sum(driftgate_retrain_runs_total{` + ofGate + `,verdict="promote"}`
-	promoted = `(` + byGate + `) > (` + byGate + ` offset $__rate_interval) or vector(0)) or ` + byGate + `) > (` + byGate + ` offset 5m) or vector(0)))`
+	since = `max by (model) (driftgate_champion_promoted_timestamp_seconds{` + ofModel + `,role="champion"}`
+	moved = `(` + since + `) != ` + since + ` offset $__rate_interval))`
+	back  = `max by (model) (driftgate_model_info{` + ofModel + `,role="champion"} and on (job, instance, version) driftgate_model_info{` + ofModel + `,role="previous"} offset $__rate_interval)`
 )
 
 // Label matchers.

@@ -84,10 +84,10 @@ function barGauge(p: any, data: DataFrame[], theme: any, replace: any, w: number
   const values = getFieldDisplayValues({ data, fieldConfig: p.fieldConfig, reduceOptions: p.options.reduceOptions, replaceVariables: replace, theme, timeZone: 'utc' });
   const longest = values.reduce((a: string, v: any) => ((v.display.title ?? '').length > a.length ? v.display.title : a), '');
   const text = values.reduce((a: string, v: any) => (v.display.text.length > a.length ? v.display.text : a), '');
-  return <VizRepeater source={values} getValues={() => values} width={w} height={h} orientation={VizOrientation.Horizontal} renderCounter={0} itemSpacing={6} minVizHeight={12} maxVizHeight={34}
+  return <VizRepeater source={values} getValues={() => values} width={w} height={h} orientation={VizOrientation.Horizontal} renderCounter={0} itemSpacing={6} minVizHeight={p.options.minVizHeight} maxVizHeight={p.options.maxVizHeight}
     getAlignmentFactors={() => ({ title: longest, text })}
     renderValue={({ value, width, height, alignmentFactors }: any) => <BarGauge theme={theme} width={width} height={height} value={value.display} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex)}
-      orientation={VizOrientation.Horizontal} displayMode={p.options.displayMode} alignmentFactors={alignmentFactors} itemSpacing={6} showUnfilled />} />;
+      orientation={VizOrientation.Horizontal} displayMode={p.options.displayMode} namePlacement={p.options.namePlacement} alignmentFactors={alignmentFactors} itemSpacing={6} showUnfilled />} />;
 }
 
 // marks draws the annotations over a plot, as Grafana's plugin does.

@@ -1,11 +1,14 @@
 // Renders Grafana dashboards with Grafana's own libraries in headless Chromium
 // against a live Prometheus, one picture per dashboard, and fails when a query
-// errs or has no data anywhere in the time shown.
+// errs or has no data anywhere in the time shown. With --moment the pictures
+// get its name. --partial is for a time in which not every query has data yet;
+// --annotated fails when an annotation marks nothing.
 //
-//   node render.mjs --prometheus URL --out DIR [--minutes 10] [--until UNIX_SECONDS] [--scrape 1] [--theme light] [--chromium PATH] DASHBOARD.json ...
+//   node render.mjs --prometheus URL --out DIR [--minutes 10] [--until UNIX_SECONDS] [--scrape 1] [--theme light] [--moment NAME] [--partial] [--annotated] [--chromium PATH] DASHBOARD.json ...
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import puppeteer from 'puppeteer-core';
@@ -19,6 +22,9 @@ const { values: flag, positionals: files } = parseArgs({
     scrape: { type: 'string', default: '1' }, // Prometheus' scrape interval in seconds
     chromium: { type: 'string', default: '/usr/bin/chromium' },
     theme: { type: 'string', default: 'dark' },
+    moment: { type: 'string', default: '' },
+    partial: { type: 'boolean', default: false },
+    annotated: { type: 'boolean', default: false },
   },
 });
 if (!flag.prometheus || !flag.out || files.length === 0) {
@@ -27,7 +33,7 @@ if (!flag.prometheus || !flag.out || files.length === 0) {
 }
 fs.mkdirSync(flag.out, { recursive: true });
 
-const here = import.meta.dirname;
+const here = path.dirname(fileURLToPath(import.meta.url));
 const bundle = await build({
   entryPoints: [path.join(here, 'panels.tsx')], bundle: true, write: false, outfile: 'panels.js', format: 'iife', minify: true,
   loader: { '.svg': 'dataurl', '.woff2': 'dataurl', '.woff': 'dataurl', '.ttf': 'dataurl' }, logLevel: 'error',
@@ -69,8 +75,9 @@ try {
     await page.waitForFunction('window.rendered && window.rendered.done', { timeout: 180e3 });
     const { panels, annotations, errors: own } = await page.evaluate('window.rendered');
     errors.push(...own);
-    for (const p of panels) for (const q of p.queries) if (q.samples === 0) errors.push(`${p.title}: query ${q.refId} has no data: ${q.expr}`);
-    const name = path.basename(file, '.json');
+    if (!flag.partial) for (const p of panels) for (const q of p.queries) if (q.samples === 0) errors.push(`${p.title}: query ${q.refId} has no data: ${q.expr}`);
+    if (flag.annotated) for (const a of annotations) if (a.times.length === 0) errors.push(`annotation ${a.name} marks nothing`);
+    const name = path.basename(file, '.json') + (flag.moment && `-${flag.moment}`);
     const picture = path.join(flag.out, `${name}-${flag.theme}.png`);
     await page.screenshot({ path: picture, fullPage: true });
     fs.writeFileSync(path.join(flag.out, `${name}.report.json`), JSON.stringify({ panels, annotations, errors }, null, 1));
