@@ -31,6 +31,7 @@ type Config struct {
 
 	HTTP HTTP `key:"http"`
 	Log  Log  `key:"log"`
+	OTel OTel `key:"otel"`
 	S3   S3   `key:"s3"`
 
 	Serving   Serving   `key:"serving"`
@@ -203,6 +204,7 @@ func Default() Config {
 			HeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, StallTimeout: time.Minute},
 		Shutdown: 20 * time.Second,
 		Log:      Log{Level: "info", Format: "text"},
+		OTel:     OTel{Protocol: otlpHTTP, SampleRatio: 1, Service: "driftgate"},
 		S3:       S3{Region: "us-east-1"},
 		Serving: Serving{MaxImageBytes: 20 << 20, MaxPixels: 50_000_000, SpoolItems: 10_000,
 			SpoolBytes: 1 << 30, Follow: 2 * time.Second},
@@ -247,6 +249,7 @@ func (c Config) check() []fault {
 	want(err == nil, "http.listen", "%q: want host:port, such as 127.0.0.1:8080", c.HTTP.Listen)
 	want(c.HTTP.Token == "" || len(c.HTTP.Token) >= 16, "http.token", "too short: want at least 16 characters")
 	out = append(out, c.HTTP.check()...)
+	out = append(out, c.OTel.check()...)
 	positive(c.Shutdown, "shutdown")
 	want(slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "%q: want debug, info, warn or error", c.Log.Level)
 	want(slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "%q: want text or json", c.Log.Format)

@@ -125,3 +125,41 @@ func TestListsAndDays(t *testing.T) {
 		t.Errorf("got %v %v", c.Metrics.Windows, c.Train.Hidden)
 	}
 }
+
+func TestOpenTelemetrysVariablesFillWhatIsUnset(t *testing.T) {
+	file := write(t, "otel:\n  service_name: mine\n")
+	env := map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://theirs:4318", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=hush", "OTEL_SERVICE_NAME": "theirs",
+		"OTEL_TRACES_SAMPLER_ARG": "0.25", "OTEL_EXPORTER_OTLP_PROTOCOL": "",
+	}
+	lookup := func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+	c, values, err := Load(Sources{File: file, Lookup: lookup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (OTel{Endpoint: "http://theirs:4318", Protocol: "http/protobuf", Headers: "authorization=hush", SampleRatio: 0.25, Service: "mine"}); c.OTel != want {
+		t.Errorf("got %+v, want %+v", c.OTel, want)
+	}
+	for _, v := range values {
+		if strings.Contains(v.Value, "hush") {
+			t.Errorf("%s shows a secret: %s", v.Key, v.Value)
+		}
+	}
+	env["DRIFTGATE_OTEL_ENDPOINT"] = ""
+	if c, _, err := Load(Sources{Lookup: lookup}); err != nil || c.OTel.Endpoint != "" {
+		t.Errorf("switched off by driftgate's own variable: %q, %v", c.OTel.Endpoint, err)
+	}
+	delete(env, "DRIFTGATE_OTEL_ENDPOINT")
+	env["OTEL_SDK_DISABLED"] = "true"
+	if c, _, err := Load(Sources{Lookup: lookup}); err != nil || c.OTel.Endpoint != "" {
+		t.Errorf("switched off by OTEL_SDK_DISABLED: %q, %v", c.OTel.Endpoint, err)
+	}
+	env = map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_SAMPLER_ARG": "50",
+		"OTEL_EXPORTER_OTLP_HEADERS": "hush"}
+	_, _, err = Load(Sources{Lookup: lookup})
+	for _, want := range []string{"4 mistakes", "env OTEL_EXPORTER_OTLP_ENDPOINT: otel.endpoint: want http://", "gRPC is not spoken", "otel.sample_ratio: 50", "otel.headers: want name=value"} {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
+			t.Errorf("got %v\nwant %q, and no secret", err, want)
+		}
+	}
+}

@@ -56,6 +56,7 @@ func Load(src Sources) (Config, []Value, error) {
 		l.file(src.File)
 	}
 	l.environment(src.Lookup)
+	l.standardEnvironment(src.Lookup)
 	for _, key := range slices.Sorted(mapKeys(src.Flags)) {
 		l.set(key, src.Flags[key], "flag")
 	}

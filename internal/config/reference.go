@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
@@ -16,7 +17,7 @@ Generated from internal/config by ` + "`go test ./internal/config -run Reference
 
 One YAML file (` + "`--config FILE`" + `), strict: unknown keys and all mistakes are reported at once, with line numbers.
 A key such as ` + "`s3.endpoint`" + ` is ` + "`endpoint:`" + ` under ` + "`s3:`" + ` in the file, ` + "`--set s3.endpoint=...`" + ` as a flag.
-A flag wins over the environment, the environment over the file, the file over the default.
+A flag wins over the environment, the environment over the file, the file over the default; OpenTelemetry's own ` + "`OTEL_*`" + ` variables win over the default only.
 ` + "`driftgate config`" + ` prints what holds and where each value came from, secrets masked.
 ` + "`POST /-/reload`" + ` with the token, or SIGHUP, reads it all again: settings marked so take effect at once, the others are named as needing a restart, and a mistake anywhere changes nothing.
 Durations are written as 90s, 30m, 24h or 7d, lists with commas.
@@ -38,8 +39,8 @@ Durations are written as 90s, 30m, 24h or 7d, lists with commas.
 			fmt.Fprintf(&b, "\n## %s\n\n| key | environment | default | meaning |\n|---|---|---|---|\n", title)
 		}
 		names := "`" + EnvName(f.key) + "`"
-		if old := legacy[f.key]; old != "" {
-			names += " or `" + old + "`"
+		if other := cmp.Or(legacy[f.key], standard[f.key]); other != "" {
+			names += " or `" + other + "`"
 		}
 		value := render(f.value)
 		if value != "" {

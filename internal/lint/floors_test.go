@@ -15,7 +15,7 @@ import (
 // only, never its own; nested packages live on their parent's floor, and may
 // be imported by it only where nested says so.
 var floors = map[string]int{
-	"":                  0,
+	"": 0, "internal/telemetry": 0,
 	"internal/estimate": 1, "internal/objstore": 1, "internal/ledger": 1, "internal/dataset": 1,
 	"internal/network": 2, "internal/simulate": 2, "internal/catalog": 2, "internal/trigger": 2,
 	"metrics": 3, "trainer": 3, "evaluator": 3, "alerts": 3, "dashboards": 3,
@@ -46,6 +46,9 @@ var homes = map[string][]string{
 	"github.com/dbos-inc/dbos-transact-golang": {"internal/engine"},
 	"github.com/goccy/go-yaml":                 {"internal/config", "alerts"},
 	"github.com/oklog/run":                     {"internal/app"},
+	"go.opentelemetry.io/otel":                 {"internal/telemetry"},
+	"go.opentelemetry.io/proto/otlp":           {"internal/telemetry"},
+	"google.golang.org/protobuf":               {"internal/telemetry"},
 	"github.com/prometheus/exporter-toolkit":   {"internal/app"},
 	"go.yaml.in/yaml/v2":                       {"internal/app"},
 	"golang.org/x/crypto":                      {"internal/app"},

@@ -49,7 +49,11 @@ func (s *Store) ListCheap(ctx context.Context, bucket, prefix string) iter.Seq2[
 // list lists page by page, fills each page in, and yields its objects. The next
 // page is asked for while the present one is worked on.
 func (s *Store) list(ctx context.Context, bucket, prefix string, withTags bool, fill func([]Object) error, yield func(Object, error) bool) {
+	var failed error
+	ctx, end := traced(ctx, "ListObjects", bucket)
+	defer end(&failed)
 	fail := func(err error) {
+		failed = err
 		yield(Object{}, fmt.Errorf("objstore: list %s/%s: %w", bucket, prefix, err))
 	}
 	work, cancel := context.WithCancel(ctx)

@@ -41,7 +41,9 @@ func (o PutOptions) conditional() bool { return o.IfMatch != "" || o.IfNoneMatch
 // Put stores body and tags in one request and returns the new ETag. When
 // IfMatch or IfNoneMatch does not hold, nothing is written and the error is
 // [driftgate.ErrConflict].
-func (s *Store) Put(ctx context.Context, bucket, key string, body []byte, o PutOptions) (string, error) {
+func (s *Store) Put(ctx context.Context, bucket, key string, body []byte, o PutOptions) (etag string, err error) {
+	ctx, end := traced(ctx, "PutObject", bucket)
+	defer end(&err)
 	if err := errors.Join(ValidKey(key), ValidTags(o.Tags)); err != nil {
 		return "", fmt.Errorf("objstore: put %s/%s: %w", bucket, key, err)
 	}
@@ -58,8 +60,7 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body []byte, o PutO
 		return "", fmt.Errorf("objstore: put %s/%s: %w", bucket, key, err)
 	}
 	defer unlock()
-	etag, err := s.put(ctx, bucket, key, body, o)
-	if err != nil {
+	if etag, err = s.put(ctx, bucket, key, body, o); err != nil {
 		return "", fmt.Errorf("objstore: put %s/%s: %w", bucket, key, err)
 	}
 	return etag, nil
@@ -90,14 +91,15 @@ func (s *Store) put(ctx context.Context, bucket, key string, body []byte, o PutO
 }
 
 // Get returns a whole object; one above [MaxObjectBytes] is [driftgate.ErrInvalid].
-func (s *Store) Get(ctx context.Context, bucket, key string) ([]byte, Object, error) {
+func (s *Store) Get(ctx context.Context, bucket, key string) (body []byte, obj Object, err error) {
+	ctx, end := traced(ctx, "GetObject", bucket)
+	defer end(&err)
 	if err := ValidKey(key); err != nil {
 		return nil, Object{}, fmt.Errorf("objstore: get %s/%s: %w", bucket, key, err)
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	body, obj, err := s.read(ctx, bucket, key, minio.GetObjectOptions{})
-	if err != nil {
+	if body, obj, err = s.read(ctx, bucket, key, minio.GetObjectOptions{}); err != nil {
 		return nil, Object{}, fmt.Errorf("objstore: get %s/%s: %w", bucket, key, err)
 	}
 	return body, obj, nil
@@ -105,7 +107,9 @@ func (s *Store) Get(ctx context.Context, bucket, key string) ([]byte, Object, er
 
 // GetRange returns length bytes from offset on, fewer where the object ends
 // before. An offset at or beyond the end is [driftgate.ErrInvalid].
-func (s *Store) GetRange(ctx context.Context, bucket, key string, offset, length int64) ([]byte, error) {
+func (s *Store) GetRange(ctx context.Context, bucket, key string, offset, length int64) (body []byte, err error) {
+	ctx, end := traced(ctx, "GetObject", bucket)
+	defer end(&err)
 	if err := ValidKey(key); err != nil {
 		return nil, fmt.Errorf("objstore: get range of %s/%s: %w", bucket, key, err)
 	}
@@ -118,8 +122,7 @@ func (s *Store) GetRange(ctx context.Context, bucket, key string, offset, length
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	body, _, err := s.read(ctx, bucket, key, o)
-	if err != nil {
+	if body, _, err = s.read(ctx, bucket, key, o); err != nil {
 		return nil, fmt.Errorf("objstore: get range of %s/%s: %w", bucket, key, err)
 	}
 	return body, nil
@@ -151,7 +154,9 @@ func (s *Store) read(ctx context.Context, bucket, key string, o minio.GetObjectO
 }
 
 // Stat describes an object without fetching it.
-func (s *Store) Stat(ctx context.Context, bucket, key string) (Object, error) {
+func (s *Store) Stat(ctx context.Context, bucket, key string) (_ Object, err error) {
+	ctx, end := traced(ctx, "HeadObject", bucket)
+	defer end(&err)
 	if err := ValidKey(key); err != nil {
 		return Object{}, fmt.Errorf("objstore: stat %s/%s: %w", bucket, key, err)
 	}
@@ -169,7 +174,9 @@ func object(key string, info minio.ObjectInfo) Object {
 }
 
 // Delete removes objects; those that are missing are no error.
-func (s *Store) Delete(ctx context.Context, bucket string, keys ...string) error {
+func (s *Store) Delete(ctx context.Context, bucket string, keys ...string) (err error) {
+	ctx, end := traced(ctx, "DeleteObjects", bucket)
+	defer end(&err)
 	for _, key := range keys {
 		if err := ValidKey(key); err != nil {
 			return fmt.Errorf("objstore: delete %s/%s: %w", bucket, key, err)

@@ -12,7 +12,9 @@ import (
 )
 
 // Tags returns an object's tags; an object without any has an empty map.
-func (s *Store) Tags(ctx context.Context, bucket, key string) (map[string]string, error) {
+func (s *Store) Tags(ctx context.Context, bucket, key string) (_ map[string]string, err error) {
+	ctx, end := traced(ctx, "GetObjectTagging", bucket)
+	defer end(&err)
 	if err := ValidKey(key); err != nil {
 		return nil, fmt.Errorf("objstore: read tags of %s/%s: %w", bucket, key, err)
 	}
@@ -37,7 +39,9 @@ func (s *Store) tags(ctx context.Context, bucket, key string) (map[string]string
 // back unless nothing has changed. No write to the same key through this store
 // comes in between; S3 has no means against other processes. edit must not
 // call the store for the same key. Its error ends the update and is returned.
-func (s *Store) UpdateTags(ctx context.Context, bucket, key string, edit func(tags map[string]string) error) error {
+func (s *Store) UpdateTags(ctx context.Context, bucket, key string, edit func(tags map[string]string) error) (err error) {
+	ctx, end := traced(ctx, "PutObjectTagging", bucket)
+	defer end(&err)
 	if err := ValidKey(key); err != nil {
 		return fmt.Errorf("objstore: update tags of %s/%s: %w", bucket, key, err)
 	}
@@ -79,7 +83,9 @@ func (s *Store) updateTags(ctx context.Context, bucket, key string, edit func(ma
 
 // Copy copies an object on the server, with its content type. Tags nil keeps
 // its tags; any other map, the empty one too, replaces them all.
-func (s *Store) Copy(ctx context.Context, srcBucket, srcKey, dstBucket, dstKey string, newTags map[string]string) error {
+func (s *Store) Copy(ctx context.Context, srcBucket, srcKey, dstBucket, dstKey string, newTags map[string]string) (err error) {
+	ctx, end := traced(ctx, "CopyObject", dstBucket)
+	defer end(&err)
 	if err := errors.Join(ValidKey(srcKey), ValidKey(dstKey), ValidTags(newTags)); err != nil {
 		return fmt.Errorf("objstore: copy %s/%s to %s/%s: %w", srcBucket, srcKey, dstBucket, dstKey, err)
 	}
