@@ -13,13 +13,16 @@ import (
 	dg "driftgate"
 )
 
-// Event is something a chart marks: an alarm, a promotion, a rollback.
+// Event is something that a chart marks and an audit asks for: an alarm, a
+// promotion, a rollback, a challenger that is tried.
 type Event struct {
 	At           time.Time
-	Kind         string // alarm_firing, alarm_resolved, promotion, rollback, reference, drift_begin
+	Kind         string // alarm_firing, alarm_resolved, promotion, rejection, exposure, rollback, reference, drift_begin
 	Model        string
 	ModelVersion string
-	Text         string
+	Text         string          // why, for people
+	Who          string          // gate, rollout or person; empty: driftgate itself
+	Evidence     json.RawMessage // what it was decided on; empty when there is nothing but the text
 }
 
 // AddEvent keeps an event; the same time, kind, model and version once more
@@ -33,8 +36,8 @@ func addEvents(ctx context.Context, tx *sql.Tx, events ...Event) error {
 		if e.Kind == "" || e.At.IsZero() {
 			return fmt.Errorf("event %q at %s: want kind and time: %w", e.Kind, e.At, dg.ErrInvalid)
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO events (at, kind, model, model_version, text) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT DO NOTHING`, nanos(e.At), e.Kind, e.Model, e.ModelVersion, e.Text)
+		_, err := tx.ExecContext(ctx, `INSERT INTO events (at, kind, model, model_version, text, who, evidence) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT DO NOTHING`, nanos(e.At), e.Kind, e.Model, e.ModelVersion, e.Text, e.Who, string(e.Evidence))
 		if err != nil {
 			return err
 		}
@@ -46,10 +49,13 @@ func addEvents(ctx context.Context, tx *sql.Tx, events ...Event) error {
 func (l *Ledger) Events(ctx context.Context, iv dg.Interval) ([]Event, error) {
 	return collect(ctx, l, "events", func(rows *sql.Rows) (e Event, err error) {
 		var at int64
-		err = rows.Scan(&at, &e.Kind, &e.Model, &e.ModelVersion, &e.Text)
-		e.At = fromNanos(at)
+		var evidence string
+		err = rows.Scan(&at, &e.Kind, &e.Model, &e.ModelVersion, &e.Text, &e.Who, &evidence)
+		if e.At = fromNanos(at); evidence != "" {
+			e.Evidence = json.RawMessage(evidence)
+		}
 		return e, err
-	}, `SELECT at, kind, model, model_version, text FROM events WHERE at >= ? AND at < ? ORDER BY at, kind, model, model_version`,
+	}, `SELECT at, kind, model, model_version, text, who, evidence FROM events WHERE at >= ? AND at < ? ORDER BY at, kind, model, model_version`,
 		bound(iv.Start), bound(iv.End))
 }
 

@@ -3,7 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"errors"
-	"slices"
+	"reflect"
 	"testing"
 	"time"
 
@@ -25,7 +25,7 @@ func TestASlotClosesOnceAndWithItsEvents(t *testing.T) {
 			ClosedAt: from.Add(2 * time.Hour), Inputs: json.RawMessage(`{"a":1}`), Outcome: json.RawMessage(`{}`), Memory: json.RawMessage(`{"slots":1}`)}
 	}
 	start("v1", t0)
-	fired := Event{At: t0.Add(time.Hour), Kind: "alarm_firing", Model: "m", ModelVersion: "v1", Text: "why"}
+	fired := Event{At: t0.Add(time.Hour), Kind: "alarm_firing", Model: "m", ModelVersion: "v1", Text: "why", Who: "rollout", Evidence: json.RawMessage(`{"worse": 40}`)}
 	must(t, l.CloseSlot(ctx, slot("v1", t0, 1), fired))
 	for name, s := range map[string]AlarmSlot{
 		"the same again":       slot("v1", t0, 1),
@@ -39,7 +39,7 @@ func TestASlotClosesOnceAndWithItsEvents(t *testing.T) {
 	}
 	must(t, l.AddEvent(ctx, fired))
 	day := dg.Interval{Start: t0, End: t0.Add(24 * time.Hour)}
-	if got := get[[]Event](t)(l.Events(ctx, day)); !slices.Equal(got, []Event{fired}) {
+	if got := get[[]Event](t)(l.Events(ctx, day)); !reflect.DeepEqual(got, []Event{fired}) {
 		t.Errorf("events %v, want the one, once", got)
 	}
 	a := get[Alarm](t)(l.Alarm(ctx, "m"))
