@@ -46,6 +46,10 @@ type Manifest struct {
 	GoVersion  string            `json:"go_version"`
 	Modules    map[string]string `json:"modules,omitempty"` // versions of the modules that did the arithmetic
 
+	Composition *Composition `json:"composition,omitempty"` // what the training set was made from, and how
+	Curves      []Epoch      `json:"curves,omitempty"`      // one point an epoch; of many epochs, some hundred evenly spread
+	Environment *Environment `json:"environment,omitempty"` // the machine that trained
+
 	TrainedOn []string `json:"trained_on"` // ids of every sample used, base and production, for training or validation
 }
 

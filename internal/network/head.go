@@ -1,0 +1,74 @@
+package network
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	dg "driftgate"
+)
+
+// A network's head is its last layer, its features are what that layer sees.
+// Training the head alone is training a linear network on the features.
+
+// Features is how many values the last layer sees: the width of the last
+// hidden layer, or the inputs where there is none.
+func (s Spec) Features() int {
+	w := s.widths()
+	return w[len(w)-2]
+}
+
+// Head is the last layer as a network of its own.
+func (s Spec) Head() Spec {
+	return Spec{Architecture: s.Architecture, Inputs: s.Features(), Hidden: []int{}, Classes: s.Classes}
+}
+
+// headTensors are the last layer's: weight and bias.
+const headTensors = 2
+
+// Head returns the tensors of the last layer under the names of
+// [Spec.Head]'s; the data is shared. w must have passed Check.
+func (w Weights) Head(s Spec) Weights {
+	layout := s.Head().Layout()
+	out := make(Weights, headTensors)
+	for i, t := range w[len(w)-headTensors:] {
+		out[i] = Tensor{layout[i].Name, t.Shape, t.Data}
+	}
+	return out
+}
+
+// WithHead returns w with the last layer replaced by head, which is named as
+// [Spec.Head]'s; all data is shared, so the other layers stay bit for bit.
+func (w Weights) WithHead(head Weights) Weights {
+	out := append(Weights(nil), w...)
+	for i, t := range head {
+		at := len(w) - headTensors + i
+		out[at] = Tensor{w[at].Name, t.Shape, t.Data}
+	}
+	return out
+}
+
+// Features computes what the last layer sees, after the ReLU, of n rows of
+// Inputs values: n*Features values into dst, which must have that length. Rows
+// are independent: a sample gets the same bits alone and in a batch. The error
+// is [dg.ErrInvalid] when weights or rows do not fit.
+func Features(s Spec, w Weights, x, dst []float32) error {
+	if err := w.Check(s); err != nil {
+		return err
+	}
+	n := len(x) / s.Inputs
+	if len(x) != n*s.Inputs || len(dst) != n*s.Features() {
+		return fmt.Errorf("network: features: %d values into %d, want rows of %d into rows of %d: %w", len(x), len(dst), s.Inputs, s.Features(), dg.ErrInvalid)
+	}
+	p := newPlan(s, w)
+	width, parts := s.Features(), max(1, min(n, runtime.GOMAXPROCS(0), 1+n*p.work/parallelWork))
+	var wg sync.WaitGroup
+	for k := range parts {
+		a, b := k*n/parts, (k+1)*n/parts
+		wg.Go(func() {
+			p.rows(x[a*s.Inputs:b*s.Inputs], b-a, make([]float32, (b-a)*s.Classes), dst[a*width:b*width])
+		})
+	}
+	wg.Wait()
+	return nil
+}
