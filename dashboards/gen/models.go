@@ -21,19 +21,27 @@ func models() *dashboard.DashboardBuilder {
 const rightBy = `sum by (model_version, stratum) (increase(driftgate_labelled_predictions_total{` + ofGate + `,outcome="correct"}[$__range]))
   / (sum by (model_version, stratum) (increase(driftgate_labelled_predictions_total{` + ofGate + `}[$__range])) > 0)`
 
+// Bounds that hold at all times at once.
+const (
+	sequenceLower = `max(driftgate_accuracy_sequence_lower_ratio{` + ofModel + `})`
+	sequenceUpper = `max(driftgate_accuracy_sequence_upper_ratio{` + ofModel + `})`
+)
+
 func versions(b *dashboard.DashboardBuilder) {
 	b.WithRow(dashboard.NewRowBuilder("Which version serves, and how right is each?")).
 		WithPanel(name("Champion", "The version that serves.", `max by (version) (driftgate_model_info{`+ofModel+`,role="champion"})`, "{{version}}", 6).Links(page("Models", "/models"))).
-		WithPanel(figure("Champion since", "How long ago it took over.", `time() - max(driftgate_champion_promoted_timestamp_seconds{`+ofModel+`,role="champion"})`, seconds, 4).Decimals(1).Links(more("champion-swap-stuck"))).
-		WithPanel(figure("Promised", "What its accuracy in production was at least when it took over. No figure until enough labels came in.", reference, units.PercentUnit, 4).Decimals(1)).
-		WithPanel(figure("Surely at least, ever since", "Lower bound since the reference was complete; valid however often one looks.", `max(driftgate_accuracy_sequence_lower_ratio{`+ofModel+`})`, units.PercentUnit, 5).Decimals(1)).
-		WithPanel(figure("Surely at most, ever since", "Upper bound since the reference was complete; valid however often one looks.", `max(driftgate_accuracy_sequence_upper_ratio{`+ofModel+`})`, units.PercentUnit, 5).Decimals(1)).
+		WithPanel(figure("Champion since", "How long ago it took over.", `time() - max(driftgate_champion_promoted_timestamp_seconds{`+ofModel+`,role="champion"})`, seconds, 5).Decimals(1).Links(more("champion-swap-stuck"))).
+		WithPanel(figure("Promised", "What its accuracy in production was at least when it took over. No figure until enough labels came in.", reference, units.PercentUnit, 5).Decimals(1)).
+		WithPanel(figure("Surely between, ever since", "Bounds since the reference was complete; valid however often one looks.", sequenceLower, units.PercentUnit, 8).Decimals(1).
+			WithTarget(instant(sequenceUpper).RefId("B")).
+			OverrideByQuery("A", []dashboard.DynamicConfigValue{property("displayName", "at least")}).
+			OverrideByQuery("B", []dashboard.DynamicConfigValue{property("displayName", "at most")})).
 		WithPanel(named(bars("Accuracy before serving", "On the data sets it was judged with.", units.PercentUnit, 8, `max by (version, dataset) (driftgate_evaluation_accuracy_ratio{`+ofGate+`})`, "{{version}} on {{dataset}}")).Min(0).Max(1).Decimals(1).Height(9)).
 		WithPanel(named(bars("Right answers among labels", "By version and why the images were picked, over the time shown. Not production accuracy: that weights each stratum by the predictions it stands for. Few labels make it jump.", units.PercentUnit, 8, rightBy, "{{model_version}} {{stratum}}")).Min(0).Max(1).Decimals(0).Height(9)).
 		WithPanel(named(bars("Labels", "Labels that came in, over the time shown.", units.LocaleFormat, 8, `sum by (model_version) (increase(driftgate_labelled_predictions_total{`+ofGate+`}[$__range]))`, "{{model_version}}")).Min(0).Decimals(0).Height(9)).
 		WithPanel(band(graph("Accuracy since the champion's reference", "A band that holds at all times at once, with 95% certainty: look as often as you like.", units.PercentUnit, 12,
-			query("A", `max(driftgate_accuracy_sequence_upper_ratio{`+ofModel+`})`, "at most"),
-			query("B", `max(driftgate_accuracy_sequence_lower_ratio{`+ofModel+`})`, "at least"),
+			query("A", sequenceUpper, "at most"),
+			query("B", sequenceLower, "at least"),
 			query("C", reference, "promised")), "at most", "at least", accent).Max(1).Min(0).AxisSoftMin(0.5).OverrideByName("promised", dashed(second))).
 		WithPanel(stacked(graph("Predictions a second, by version", "One colour gives way to the next when the champion moves.", units.RequestsPerSecond, 12,
 			query("A", `sum by (model_version) (rate(driftgate_predictions_total{`+ofGate+`}[$__rate_interval]))`, "{{model_version}}"))))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/units"
 )
@@ -75,7 +76,7 @@ func process(b *dashboard.DashboardBuilder) {
 	b.WithRow(dashboard.NewRowBuilder("The process")).
 		WithPanel(name("Version", "Of the program, by gateway.", `max by (version) (driftgate_build_info{`+ofGate+`})`, "{{version}}", 5).Height(7)).
 		WithPanel(figure("Last reload", "Whether the configuration was without a mistake when a gateway last read it. After a failed reload the old one stays in effect, and the next start will refuse the new one.",
-			`min(driftgate_config_last_reload_successful{`+ofGate+`})`, units.Short, 5).Height(7).Mappings(words(word{"failed", bad}, word{"good", accent})).Thresholds(steps(bad, 1.0, accent)).Links(more("config-reload-failed"))).
+			`min(driftgate_config_last_reload_successful{`+ofGate+`})`, units.Short, 5).Height(7).Text(common.NewVizTextDisplayOptionsBuilder().ValueSize(30)).Mappings(words(word{"failed", bad}, word{"good", accent})).Thresholds(steps(bad, 1.0, accent)).Links(more("config-reload-failed"))).
 		WithPanel(graph("Memory", "Bytes in use by the program's heap, by gateway.", units.BytesIEC, 7,
 			query("A", `max by (instance) (go_memstats_heap_inuse_bytes{`+ofGate+`})`, "{{instance}}")).Min(0).Height(7)).
 		WithPanel(graph("Goroutines", "A number that only grows is a leak.", units.Short, 7,

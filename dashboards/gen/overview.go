@@ -30,7 +30,7 @@ func overview() *dashboard.DashboardBuilder {
 func promise(b *dashboard.DashboardBuilder) {
 	b.WithRow(dashboard.NewRowBuilder("Is production accuracy inside its promise?")).
 		WithPanel(verdict()).
-		WithPanel(figure("Production accuracy", "By human labels, weighted by why each image was picked, over the window. No figure means too few labels.",
+		WithPanel(figure("Accuracy", "Of the predictions in production, by human labels, weighted by why each image was picked, over the window. No figure means too few labels.",
 			figureOf, units.PercentUnit, 3).Decimals(1).Links(page("How it is made", "/accuracy"))).
 		WithPanel(figure("Surely between", "The 95% interval: the lower bound, then the upper. The truth is in it 19 times in 20.", atLeast, units.PercentUnit, 4).Decimals(1).
 			WithTarget(instant(atMost).RefId("B").LegendFormat("at most")).

@@ -39,7 +39,7 @@ func instant(expr string) *prometheus.DataqueryBuilder {
 // figure is a panel with one number.
 func figure(title, description, expr, unit string, width uint32) *stat.PanelBuilder {
 	return stat.NewPanelBuilder().Title(title).Description(description).Datasource(source()).
-		WithTarget(instant(expr)).Unit(unit).NoValue("no figure").
+		WithTarget(instant(expr)).Unit(unit).NoValue("unknown").
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		GraphMode(common.BigValueGraphModeNone).ColorMode(common.BigValueColorModeValue).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
