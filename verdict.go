@@ -61,4 +61,23 @@ type Comparison struct {
 	ChallengerAccuracy float64  `json:"challenger_accuracy"` // design-weighted, on the same samples
 	Verdict            Verdict  `json:"verdict"`
 	Reasons            []string `json:"reasons"`
+
+	LabelsToDecide int               `json:"labels_to_decide,omitempty"` // about how many more held-out labels would settle an inconclusive gain; 0: not known
+	Suites         []SuiteComparison `json:"suites,omitempty"`           // the suites beside the held-out one
+}
+
+// SuiteComparison is champion against challenger on one more suite: what it
+// demands, and what it said by itself.
+type SuiteComparison struct {
+	Suite      string   `json:"suite"`
+	Pairs      int      `json:"pairs"`
+	Champion   float64  `json:"champion_accuracy"`
+	Challenger float64  `json:"challenger_accuracy"`
+	Difference float64  `json:"difference"` // challenger less champion
+	Lower      float64  `json:"lower"`      // bounds that hold for all suites at once at 95%
+	Upper      float64  `json:"upper"`
+	Floor      float64  `json:"floor,omitempty"` // accuracy demanded of the challenger; 0: none
+	MayLose    float64  `json:"may_lose"`        // accuracy that it may lose
+	Verdict    Verdict  `json:"verdict"`         // promote: nothing here against it
+	Reasons    []string `json:"reasons,omitempty"`
 }
