@@ -70,7 +70,7 @@ func (r *Registry) promote(ctx context.Context, ref dg.ModelRef, seen dg.Champio
 	if done, ok, err := r.byRun(ctx, now, runID); err != nil || ok {
 		return done, err
 	}
-	if now.Generation != seen.Generation || now.Version != seen.Version || (seen.ETag != "" && seen.ETag != now.ETag) {
+	if hasMoved(now, seen) {
 		return dg.Champion{}, moved(now, seen)
 	}
 	if now.Version == ref {
@@ -80,6 +80,10 @@ func (r *Registry) promote(ctx context.Context, ref dg.ModelRef, seen dg.Champio
 		return dg.Champion{}, err
 	}
 	return r.move(ctx, now, dg.Champion{Version: ref, Previous: now.Version, Reason: reason, RunID: runID})
+}
+
+func hasMoved(now, seen dg.Champion) bool {
+	return now.Generation != seen.Generation || now.Version != seen.Version || (seen.ETag != "" && seen.ETag != now.ETag)
 }
 
 func moved(now, seen dg.Champion) error {
@@ -98,19 +102,33 @@ func orNone(ref dg.ModelRef) string {
 // stands again what stood behind it then, so that a second rollback goes
 // further back. It is [dg.ErrRefused] when there is nothing before.
 func (r *Registry) Rollback(ctx context.Context, reason string) (dg.Champion, error) {
-	next, err := r.rollback(ctx, reason)
+	next, err := r.rollback(ctx, nil, reason)
 	if err != nil {
 		return dg.Champion{}, fmt.Errorf("registry: roll back: %w", err)
 	}
 	return next, nil
 }
 
-func (r *Registry) rollback(ctx context.Context, reason string) (dg.Champion, error) {
+// RollbackFrom is [Registry.Rollback] for who judged the champion seen: when
+// the record has moved since, the error is [dg.ErrConflict] and nothing has
+// changed. Sight that has lost its ETag is known by generation and version.
+func (r *Registry) RollbackFrom(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error) {
+	next, err := r.rollback(ctx, &seen, reason)
+	if err != nil {
+		return dg.Champion{}, fmt.Errorf("registry: roll back from %s: %w", orNone(seen.Version), err)
+	}
+	return next, nil
+}
+
+func (r *Registry) rollback(ctx context.Context, seen *dg.Champion, reason string) (dg.Champion, error) {
 	now, err := r.Champion(ctx)
 	if errors.Is(err, dg.ErrNotFound) {
 		return now, fmt.Errorf("no champion: %w", dg.ErrRefused)
 	} else if err != nil {
 		return now, err
+	}
+	if seen != nil && hasMoved(now, *seen) {
+		return now, moved(now, *seen)
 	}
 	if now.Previous == "" {
 		return now, fmt.Errorf("no earlier champion than %s: %w", now.Version.Short(), dg.ErrRefused)
@@ -157,7 +175,7 @@ func (r *Registry) move(ctx context.Context, now, next dg.Champion) (dg.Champion
 	next.Model = r.o.Model
 	next.Generation = now.Generation + 1
 	next.PromotedAt = r.o.Now().UTC().Truncate(time.Second)
-	b, err := encode(next)
+	b, err := encodeRecord(next)
 	if err != nil {
 		return dg.Champion{}, err
 	}
@@ -172,8 +190,8 @@ func (r *Registry) move(ctx context.Context, now, next dg.Champion) (dg.Champion
 	return next, nil
 }
 
-func encode(c dg.Champion) ([]byte, error) {
-	b, err := json.MarshalIndent(c, "", "  ")
+func encodeRecord(record any) ([]byte, error) {
+	b, err := json.MarshalIndent(record, "", "  ")
 	return append(b, '\n'), err
 }
 
@@ -181,11 +199,14 @@ func historyKey(generation int) string { return fmt.Sprintf("%s%08d.json", histo
 
 // remember writes the history record of c's generation if it is missing.
 func (r *Registry) remember(ctx context.Context, c dg.Champion) error {
-	b, err := encode(c)
+	return r.rememberAs(ctx, historyKey(c.Generation), c)
+}
+
+func (r *Registry) rememberAs(ctx context.Context, key string, record any) error {
+	b, err := encodeRecord(record)
 	if err != nil {
 		return err
 	}
-	key := historyKey(c.Generation)
 	_, err = r.store.Put(ctx, r.bucket, key, b, objstore.PutOptions{ContentType: contentType(key), IfNoneMatch: true})
 	if errors.Is(err, dg.ErrConflict) {
 		return nil // written before

@@ -48,6 +48,87 @@ func TestRollbackGoesBackStepByStep(t *testing.T) {
 	}
 }
 
+func TestRollbackDuringAPromotion(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	a, b, c := w.save(1), w.save(2), w.save(3)
+	seen := w.promote(b, w.promote(a, dg.Champion{}, ""), "")
+	// Promotion first: who judged b must not roll c back, and is told so.
+	now := w.promote(c, seen, "")
+	_, err := w.RollbackFrom(ctx, seen, "harm")
+	wantKind(t, "roll back what another replaced", err, dg.ErrConflict)
+	if after, err := w.Champion(ctx); err != nil || after != now {
+		t.Errorf("the record is %+v, %v, want %+v", after, err, now)
+	}
+	// Rollback first: the promotion was judged against c, and is told so.
+	sight := now
+	sight.ETag = ""
+	back, err := w.RollbackFrom(ctx, sight, "harm")
+	if err != nil || back.Version != b || back.Generation != 4 {
+		t.Fatalf("rolled back to %+v, %v, want %s in generation 4", back, err, b.Short())
+	}
+	_, err = w.Promote(ctx, a, now, "gate: better", "run-9")
+	wantKind(t, "promote over what was rolled back", err, dg.ErrConflict)
+	// At once: one of the two wins, whichever, and the record is the winner's.
+	for round := range 8 {
+		seen, err := w.Champion(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen.Previous == "" { // rolled back to the first
+			seen = w.promote(c, seen, "")
+		}
+		target := w.save(uint64(100 + round))
+		var promoted, rolled dg.Champion
+		var errs [2]error
+		var wg sync.WaitGroup
+		wg.Go(func() { promoted, errs[0] = w.open().Promote(ctx, target, seen, "gate", "") })
+		wg.Go(func() { rolled, errs[1] = w.open().RollbackFrom(ctx, seen, "harm") })
+		wg.Wait()
+		now, err := w.Champion(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case errs[0] == nil && errs[1] != nil && now == promoted:
+			wantKind(t, "the rollback that lost", errs[1], dg.ErrConflict)
+		case errs[1] == nil && errs[0] != nil && now == rolled:
+			wantKind(t, "the promotion that lost", errs[0], dg.ErrConflict)
+		default:
+			t.Fatalf("round %d: promotion %v, rollback %v, record %+v: want one winner", round, errs[0], errs[1], now)
+		}
+		if now.Generation != seen.Generation+1 {
+			t.Errorf("round %d: generation %d after %d", round, now.Generation, seen.Generation)
+		}
+	}
+}
+
+func TestAServerThatWasDownForThreePromotionsGetsTheNewestAlone(t *testing.T) {
+	w := newWorld(t)
+	refs := []dg.ModelRef{w.save(1), w.save(2), w.save(3), w.save(4)}
+	now := w.promote(refs[0], dg.Champion{}, "")
+	run := func(f *followed) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.open().Follow(ctx, 5*time.Millisecond, f.swap) }()
+		return func() { cancel(); <-ended }
+	}
+	var before followed
+	stop := run(&before)
+	await(t, "the first champion", func() bool { return len(before.versions()) == 1 })
+	stop()
+	for _, ref := range refs[1:] {
+		now = w.promote(ref, now, "")
+	}
+	var after followed
+	stop = run(&after)
+	await(t, "the newest champion", func() bool { return len(after.versions()) > 0 })
+	time.Sleep(50 * time.Millisecond) // ten polls more
+	stop()
+	if got := after.versions(); len(got) != 1 || got[0] != refs[3] {
+		t.Errorf("swapped in %v, want %s alone", got, refs[3].Short())
+	}
+}
+
 func TestRollbackToABrokenModelChangesNothing(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	a, b := w.save(1), w.save(2)

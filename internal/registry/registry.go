@@ -39,6 +39,9 @@ const (
 	history     = "history/"
 	championKey = "champion.json"
 
+	exposureHistory = "exposures/"
+	exposureKey     = "exposure.json"
+
 	refPrefix    = "sha256:"
 	digits       = 64      // of a digest
 	minPrefix    = 4       // digits that may stand for a whole name
