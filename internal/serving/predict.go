@@ -14,6 +14,7 @@ import (
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
+	"driftgate/internal/telemetry"
 )
 
 // topRanked is how many classes a prediction lists.
@@ -40,7 +41,9 @@ type Prediction struct {
 // The error is [driftgate.ErrInvalid] for what is no image or beyond the
 // limits, [driftgate.ErrFull] when the spool is, [driftgate.ErrIncomplete]
 // before the first model is loaded.
-func (s *Service) Predict(ctx context.Context, upload []byte, filename string) (Prediction, error) {
+func (s *Service) Predict(ctx context.Context, upload []byte, filename string) (_ Prediction, err error) {
+	ctx, span := telemetry.Start(ctx, "predict")
+	defer func() { span.Done(err) }()
 	start := time.Now()
 	m := s.model.Load()
 	if m == nil {
@@ -63,8 +66,13 @@ func (s *Service) Predict(ctx context.Context, upload []byte, filename string) (
 	for _, i := range a.order[:min(topRanked, len(a.order))] {
 		p.Top = append(p.Top, Ranked{m.classes[i], dg.RoundConfidence(float64(a.probabilities[i]))})
 	}
+	span.SetString("driftgate.key", p.Key)
+	span.SetString("driftgate.model_version", p.ModelVersion)
 	sample := dg.Sample{Key: p.Key, PredictedClass: p.Label, Confidence: p.Probability, Timestamp: at, ModelVersion: p.ModelVersion}
-	if err := s.spool.add(record{Key: p.Key, ContentType: contentType(p.Key), Tags: sample.Tags(), Body: body}); err != nil {
+	_, stage := telemetry.Start(ctx, "spool")
+	err = s.spool.add(record{Key: p.Key, ContentType: contentType(p.Key), Tags: sample.Tags(), Trace: telemetry.Traceparent(ctx), Body: body})
+	stage.Done(err)
+	if err != nil {
 		return Prediction{}, fmt.Errorf("serving: predict: %w", err)
 	}
 	s.features.add(p.ModelVersion, at, m.sketch, a.seen)
@@ -98,19 +106,26 @@ func (s *Service) classify(ctx context.Context, m *model, c *challenger, upload 
 		return answer{}, nil, fmt.Errorf("image of %d bytes: want at most %d: %w", len(upload), limit, dg.ErrInvalid)
 	}
 	room := min(s.o.DecodeBytes, decodedBytes(upload))
+	_, stage := telemetry.Start(ctx, "decode") // the wait for memory is part of it
 	if err := s.decode.Acquire(ctx, room); err != nil {
+		stage.Done(err)
 		return answer{}, nil, fmt.Errorf("wait for memory to decode: %w", err)
 	}
 	defer s.decode.Release(room)
 	img, format, err := dataset.Decode(upload, s.o.Limits)
+	stage.SetInt("driftgate.upload_bytes", len(upload))
+	stage.Done(err)
 	if err != nil {
 		return answer{}, nil, err
 	}
+	_, stage = telemetry.Start(ctx, "infer")
 	a, ok := s.canary(c, img, upload)
 	if !ok {
-		if a, err = m.answer(img); err != nil {
-			return answer{}, nil, err
-		}
+		a, err = m.answer(img)
+	}
+	stage.Done(err)
+	if err != nil {
+		return answer{}, nil, err
 	}
 	body, err = dataset.StripMetadata(upload, format)
 	return a, body, err

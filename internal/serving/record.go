@@ -18,7 +18,8 @@ type record struct {
 	Key         string            `json:"key"`
 	ContentType string            `json:"content_type"`
 	Tags        map[string]string `json:"tags"`
-	BodySize    int               `json:"body_size"` // bytes; set by encode
+	Trace       string            `json:"trace,omitempty"` // W3C traceparent of the prediction, which its upload belongs to
+	BodySize    int               `json:"body_size"`       // bytes; set by encode
 	Body        []byte            `json:"-"`
 }
 

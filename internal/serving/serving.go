@@ -39,6 +39,7 @@ import (
 	"driftgate/internal/ledger"
 	"driftgate/internal/network"
 	"driftgate/internal/objstore"
+	"driftgate/internal/telemetry"
 )
 
 // Options bound what uploads may cost and say where the spool is. Zero fields
@@ -55,6 +56,7 @@ type Options struct {
 	FeatureFlush  time.Duration  // how long sums of features wait for the ledger, and what kill -9 costs of them; default 5 s
 
 	Now        func() time.Time // for the timestamp tag; default time.Now
+	Tracer     *telemetry.Tracer
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept but not exported
 }

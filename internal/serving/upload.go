@@ -61,7 +61,7 @@ func (s *Service) upload(ctx context.Context, done chan<- uploaded) {
 		if !ok {
 			return
 		}
-		u, err := s.put(ctx, e)
+		u, traced, err := s.put(ctx, e)
 		switch {
 		case err == nil:
 			failures = 0
@@ -76,7 +76,7 @@ func (s *Service) upload(ctx context.Context, done chan<- uploaded) {
 				folder = tornFolder
 			}
 			if err := s.spool.refuse(e, folder, err); err != nil {
-				s.o.Logger.Error("set aside spooled prediction", "key", e.key, "err", err)
+				s.o.Logger.ErrorContext(traced, "set aside spooled prediction", "key", e.key, "err", err)
 				s.spool.requeue(e)
 				s.pause(ctx, firstBackoff)
 			}
@@ -88,7 +88,7 @@ func (s *Service) upload(ctx context.Context, done chan<- uploaded) {
 			s.metrics.uploads.WithLabelValues(uploadError).Inc()
 			failures++
 			wait := s.backoff(failures)
-			s.o.Logger.Warn("upload of a captured prediction will be repeated", "key", e.key, "failures", failures, "pause", wait, "err", err)
+			s.o.Logger.WarnContext(traced, "upload of a captured prediction will be repeated", "key", e.key, "failures", failures, "pause", wait, "err", err)
 			s.pause(ctx, wait)
 		}
 	}
@@ -96,15 +96,23 @@ func (s *Service) upload(ctx context.Context, done chan<- uploaded) {
 
 // put uploads the record of e, whose lock is held, never over an object that
 // is there already: that one is the same prediction, put by an attempt whose
-// reply was lost, or before a crash, and may carry newer tags.
-func (s *Service) put(ctx context.Context, e *entry) (uploaded, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.o.UploadTimeout)
-	defer cancel()
+// reply was lost, or before a crash, and may carry newer tags. The attempt is
+// part of the prediction's trace, which traced names for the log.
+func (s *Service) put(ctx context.Context, e *entry) (u uploaded, traced context.Context, err error) {
 	r, err := s.spool.load(e)
 	if err != nil {
-		return uploaded{}, err
+		return uploaded{}, ctx, err
 	}
-	_, err = s.store.Put(ctx, s.buckets.Production, r.Key, r.Body,
+	traced, span := s.o.Tracer.Resume(ctx, r.Trace, "upload")
+	defer func() { span.Done(err) }()
+	u, err = s.putRecord(traced, e, r)
+	return u, traced, err
+}
+
+func (s *Service) putRecord(ctx context.Context, e *entry, r record) (uploaded, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.UploadTimeout)
+	defer cancel()
+	_, err := s.store.Put(ctx, s.buckets.Production, r.Key, r.Body,
 		objstore.PutOptions{Tags: r.Tags, ContentType: r.ContentType, IfNoneMatch: true})
 	if errors.Is(err, dg.ErrConflict) {
 		err = s.present(ctx, r)

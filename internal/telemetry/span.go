@@ -68,6 +68,12 @@ func (s Span) Fail(err error) {
 	s.s.SetStatus(codes.Error, text)
 }
 
+// Done ends the span, as failed if err is not nil.
+func (s Span) Done(err error) {
+	s.Fail(err)
+	s.End()
+}
+
 // End ends the span.
 func (s Span) End() {
 	if s.s != nil {
