@@ -30,6 +30,9 @@ type Champion struct {
 	ETag string `json:"-"` // of the stored record; what the next swap must match
 }
 
+// RolledBack reports whether c came to serve by a rollback.
+func (c Champion) RolledBack() bool { return strings.HasPrefix(c.Reason, "rollback") }
+
 // A Stage is how far a challenger is exposed to production.
 type Stage string
 

@@ -25,8 +25,8 @@ type WatchSlot struct {
 	Slot     dg.Interval
 	ClosedAt time.Time
 	Pairs    int // labelled samples that both answered
-	// Differences has one number in [-1, 1] for each block of the slot: the
-	// subject's weighted error minus the other's.
+	// Differences has one number for each block of the slot: the subject's
+	// weighted error minus the other's (estimate.DealDifferences).
 	Differences []float64
 }
 
@@ -34,8 +34,8 @@ type WatchSlot struct {
 // A slot closes once: closing it again changes nothing.
 func (l *Ledger) CloseWatchSlot(ctx context.Context, w Watch, s WatchSlot, events ...Event) error {
 	for _, d := range s.Differences {
-		if !(math.Abs(d) <= 1) { // also refuses NaN
-			return fmt.Errorf("ledger: close slot %s of the watch on %s: difference %v: want -1 to 1: %w", s.Slot, w.Subject.Short(), d, dg.ErrInvalid)
+		if !(math.Abs(d) <= 2) { // also refuses NaN
+			return fmt.Errorf("ledger: close slot %s of the watch on %s: difference %v: want -2 to 2: %w", s.Slot, w.Subject.Short(), d, dg.ErrInvalid)
 		}
 	}
 	if w.Model == "" || w.Subject == "" || w.Against == "" || s.Slot.Start.IsZero() || !s.Slot.Start.Before(s.Slot.End) {

@@ -36,7 +36,7 @@ func TestAWatchKeepsEachSlotOnce(t *testing.T) {
 			t.Errorf("%s: has %+v", name, got)
 		}
 	}
-	for name, bad := range map[string]WatchSlot{"not a number": slot(2, math.NaN()), "beyond 1": slot(2, 1.01), "no time": {}} {
+	for name, bad := range map[string]WatchSlot{"not a number": slot(2, math.NaN()), "beyond 2": slot(2, 2.01), "no time": {}} {
 		if err := l.CloseWatchSlot(ctx, w, bad); !errors.Is(err, dg.ErrInvalid) {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
