@@ -140,17 +140,9 @@ func decodeFault(format string, err error) error {
 // EncodePNG renders uint8 pixels, h x w x channels (1 or 3), as a PNG without
 // loss; the error is [dg.ErrInvalid] when the shape does not fit.
 func EncodePNG(pixels []byte, h, w, channels int) ([]byte, error) {
-	if (channels != 1 && channels != 3) || h < 1 || w < 1 || len(pixels) != h*w*channels {
-		return nil, fmt.Errorf("dataset: encode png: %d bytes for %d x %d x %d: %w", len(pixels), h, w, channels, dg.ErrInvalid)
-	}
-	var img image.Image = &image.Gray{Pix: pixels, Stride: w, Rect: image.Rect(0, 0, w, h)}
-	if channels == 3 {
-		rgba := image.NewRGBA(image.Rect(0, 0, w, h))
-		for i := range h * w {
-			copy(rgba.Pix[4*i:], pixels[3*i:3*i+3])
-			rgba.Pix[4*i+3] = 255
-		}
-		img = rgba
+	img, err := FromPixels(pixels, h, w, channels)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: encode png: %w", err)
 	}
 	var out bytes.Buffer
 	if err := png.Encode(&out, img); err != nil {

@@ -221,11 +221,7 @@ func (s Set) loadSplit(ctx context.Context, st Store, prefix string, n int) (Spl
 	if err != nil {
 		return Split{}, err
 	}
-	dims = []int{n}
-	if wideLabels(s.Classes) {
-		dims = append(dims, 2)
-	}
-	labels, err := loadIDX(ctx, st, prefix+labelsName, dims)
+	labels, err := loadLabels(ctx, st, prefix+labelsName, n, s.Classes)
 	if err != nil {
 		return Split{}, err
 	}
@@ -233,16 +229,28 @@ func (s Set) loadSplit(ctx context.Context, st Store, prefix string, n int) (Spl
 	if err != nil {
 		return Split{}, err
 	}
-	sp := Split{Pixels: images, Labels: make([]uint16, n), IDs: ids}
-	for i := range sp.Labels {
-		if sp.Labels[i] = uint16(labels[i*len(labels)/n]); len(dims) == 2 {
-			sp.Labels[i] = uint16(labels[2*i])<<8 | uint16(labels[2*i+1])
+	return Split{Pixels: images, Labels: labels, IDs: ids}, nil
+}
+
+func loadLabels(ctx context.Context, st Store, key string, n int, classes dg.Classes) ([]uint16, error) {
+	dims := []int{n}
+	if wideLabels(classes) {
+		dims = append(dims, 2)
+	}
+	b, err := loadIDX(ctx, st, key, dims)
+	if err != nil {
+		return nil, err
+	}
+	labels := make([]uint16, n)
+	for i := range labels {
+		if labels[i] = uint16(b[i*len(b)/n]); len(dims) == 2 {
+			labels[i] = uint16(b[2*i])<<8 | uint16(b[2*i+1])
 		}
-		if int(sp.Labels[i]) >= len(s.Classes) {
-			return Split{}, fmt.Errorf("%s: label %d at %d: want below %d: %w", prefix+labelsName, sp.Labels[i], i, len(s.Classes), dg.ErrInvalid)
+		if int(labels[i]) >= len(classes) {
+			return nil, fmt.Errorf("%s: label %d at %d: want below %d: %w", key, labels[i], i, len(classes), dg.ErrInvalid)
 		}
 	}
-	return sp, nil
+	return labels, nil
 }
 
 func loadIDX(ctx context.Context, st Store, key string, dims []int) ([]byte, error) {
