@@ -108,7 +108,7 @@ func (e *Evaluator) compare(ctx context.Context, champion, challenger *network.A
 	for i, c := range candidates {
 		pairs[i] = c.Pair
 	}
-	c := Decide(pairs, population, e.o)
+	c := e.o.Gate.Judge([]Trial{{Suite: KindHeldout, Pairs: pairs, Population: population}})
 	if len(broken) > 0 {
 		c.Reasons = append(c.Reasons, "the first that could not be read: "+broken[0].Error())
 	}

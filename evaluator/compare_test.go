@@ -249,11 +249,11 @@ func TestCompare(t *testing.T) {
 			for i := range 20 {
 				delete(s.objects, buckets.Clean+"/"+dg.SampleKey(0, fmt.Sprintf("r%03d.png", 60+i)))
 			}
-		}, pairs: 140, verdict: dg.Inconclusive, says: "have no answer"},
+		}, pairs: 140, verdict: dg.Errored, says: "have no answer"},
 		{name: "a label outside the class list is reported", pairs: 160, verdict: dg.Promote, says: "1 labelled samples were left out"},
 		{name: "a store that does not answer is an error, not a verdict", spoil: func(s *shelf) { s.fails = map[string]error{"class_00/r050.png": unavailable} }, err: unavailable},
-		{name: "at most MaxPairs are judged", o: Options{MinPairs: 50, MaxPairs: 60}, pairs: 60, verdict: dg.Promote, says: "over 60 held-out pairs"},
-		{name: "faulty options are refused", o: Options{Margin: 5}, err: dg.ErrInvalid},
+		{name: "at most MaxPairs are judged", o: Options{Gate: Gate{MinPairs: 50}, MaxPairs: 60}, pairs: 60, verdict: dg.Promote, says: "over 60 held-out pairs"},
+		{name: "faulty options are refused", o: Options{Gate: Gate{Margin: 5}}, err: dg.ErrInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &shelf{objects: maps.Clone(full.objects)}

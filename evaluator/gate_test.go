@@ -97,11 +97,11 @@ func TestGateAgainstSelectionBias(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(20260102, uint64(1000*tt.challenger)))
-			var verdicts [3]int
+			var verdicts [4]int
 			plain := 0
 			for range tt.runs {
 				pairs, population := world(rng, tt.challenger)
-				c := Decide(pairs, population, Options{})
+				c := heldout(Gate{}, pairs, population)
 				verdicts[c.Verdict]++
 				if c.OnlyChallenger > c.OnlyChampion && estimate.McNemar(c.OnlyChampion, c.OnlyChallenger) < .05 {
 					plain++

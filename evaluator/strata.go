@@ -95,3 +95,53 @@ func (s strata) tally(counts func(Pair) bool) []estimate.PairStratum {
 	}
 	return out
 }
+
+// classes lists the labels among the pairs, in order.
+func (s strata) classes() []string {
+	seen := map[string]bool{}
+	for _, pairs := range s.pairs {
+		for _, p := range pairs {
+			seen[p.Label] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), cmp.Compare[string])
+}
+
+// share is the share of all predictions that the chosen pairs stand for.
+func (s strata) share(of func(Pair) bool) float64 {
+	tallied := s.tally(func(Pair) bool { return false })
+	for i, k := range s.keys {
+		for _, p := range s.pairs[k] {
+			if of(p) {
+				tallied[i].BothRight++
+			}
+		}
+	}
+	d, err := estimate.PairedDifference(tallied)
+	if err != nil {
+		return 0
+	}
+	return d.Champion
+}
+
+// part tallies the challenger's answers among the chosen pairs, a tally a
+// reason, each pair by the predictions it stands for.
+func (s strata) part(of func(Pair) bool) estimate.Part {
+	var part estimate.Part
+	for _, k := range s.keys {
+		pairs := s.pairs[k]
+		if len(pairs) == 0 {
+			continue
+		}
+		if n := len(part); n == 0 || part[n-1].Group != string(k.reason) {
+			part = append(part, estimate.Tally{Group: string(k.reason)})
+		}
+		weight := float64(max(s.population[k].Predictions, len(pairs))) / float64(len(pairs))
+		for _, p := range pairs {
+			if of(p) {
+				part[len(part)-1].Add(weight, p.Challenger == p.Label)
+			}
+		}
+	}
+	return part
+}

@@ -102,7 +102,7 @@ func (a *App) catalogOptions() catalog.Options {
 }
 
 func (a *App) evaluatorOptions() evaluator.Options {
-	return evaluator.Options{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin, Limits: a.limits()}
+	return evaluator.Options{Gate: evaluator.Gate{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin}, Limits: a.limits()}
 }
 
 func (a *App) triggerOptions() trigger.Options {

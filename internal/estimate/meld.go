@@ -72,7 +72,10 @@ func meldCells(s []Stratum, total float64, rate bool) []cell {
 //
 // One stratum with N to infinity is exactly Clopper-Pearson; a full census is
 // the point; a stratum without labels runs from 0 to its weight.
-func meld(cells []cell, s float64, extra float64) float64 {
+func meld(cells []cell, s float64, extra float64) float64 { return meldAt(cells, s, extra, tail) }
+
+// meldAt is [meld] with tail left outside on its side, between 0 and 1.
+func meldAt(cells []cell, s, extra, tail float64) float64 {
 	var known, open, sum, variance float64
 	for _, c := range cells {
 		known += c.known

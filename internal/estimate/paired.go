@@ -30,7 +30,7 @@ type Paired struct {
 	Challenger    float64
 	Difference    float64
 	StandardError float64
-	Lower, Upper  float64 // bounds of Difference at [Confidence]
+	Lower, Upper  float64 // bounds of Difference, at [Confidence] unless asked for otherwise
 	Missing       float64 // share of the predictions whose reason has no pair: the bounds allow it any difference
 }
 
@@ -56,15 +56,35 @@ const (
 // clears the truth four times as often as it promises. The error is
 // [dg.ErrInvalid] for impossible counts and [dg.ErrTooFewSamples] without pairs.
 func PairedDifference(strata []PairStratum) (Paired, error) {
-	var out Paired
+	return PairedDifferenceAt(strata, 1-Confidence)
+}
+
+// PairedDifferenceAt is [PairedDifference] with two-sided bounds at 1-alpha,
+// alpha over 0 and below 1: with alpha/k for each of k differences, all k
+// bounds hold at once with probability 1-alpha (Bonferroni).
+func PairedDifferenceAt(strata []PairStratum, alpha float64) (Paired, error) {
+	if !(alpha > 0 && alpha < 1) { // also refuses NaN
+		return Paired{}, fmt.Errorf("estimate: paired: alpha %g: want over 0 and below 1: %w", alpha, dg.ErrInvalid)
+	}
+	out, contrast, err := pairedOf(strata)
+	if err != nil {
+		return Paired{}, err
+	}
+	out.Lower, out.Upper = contrast.bounds(alpha / 2)
+	out.Lower, out.Upper = max(-1, min(out.Difference, out.Lower)), min(1, max(out.Difference, out.Upper))
+	return out, nil
+}
+
+// pairedOf is everything but the bounds, and what they are made of.
+func pairedOf(strata []PairStratum) (out Paired, contrast pairedContrast, err error) {
 	for i, h := range strata {
 		if h.N < 0 || h.BothRight < 0 || h.Gains < 0 || h.Losses < 0 || h.BothRight+h.Gains+h.Losses > h.Pairs || math.IsNaN(h.Fraction) {
-			return Paired{}, fmt.Errorf("estimate: paired: stratum %d %+v: want counts none negative, outcomes within pairs, a fraction: %w", i, h, dg.ErrInvalid)
+			return out, contrast, fmt.Errorf("estimate: paired: stratum %d %+v: want counts none negative, outcomes within pairs, a fraction: %w", i, h, dg.ErrInvalid)
 		}
 		out.Pairs += h.Pairs
 	}
 	if out.Pairs == 0 {
-		return Paired{}, fmt.Errorf("estimate: paired: no pairs in %d strata: %w", len(strata), dg.ErrTooFewSamples)
+		return out, contrast, fmt.Errorf("estimate: paired: no pairs in %d strata: %w", len(strata), dg.ErrTooFewSamples)
 	}
 	cells := joinStrata(strata)
 	var total, seen, gains, losses, both float64
@@ -84,13 +104,25 @@ func PairedDifference(strata []PairStratum) (Paired, error) {
 	out.Champion, out.Challenger = clamp((both+losses)/seen), clamp((both+gains)/seen)
 	out.Difference = max(-1, min(1, (gains-losses)/seen))
 	up, down := outcome(cells, func(h PairStratum) int { return h.Gains }), outcome(cells, func(h PairStratum) int { return h.Losses })
-	upCells, downCells := meldCells(up, total, true), meldCells(down, total, true)
-	variance, correlation := pairedVariance(upCells, downCells)
+	contrast = pairedContrast{up: meldCells(up, total, true), down: meldCells(down, total, true), gains: gains, losses: losses}
+	variance, correlation := pairedVariance(contrast.up, contrast.down)
+	contrast.correlation = correlation
 	out.StandardError = math.Sqrt(variance) / seen
-	out.Lower = gains - losses - span(gains-meld(upCells, 0, 0), meld(downCells, 1, 0)-losses, correlation)
-	out.Upper = gains - losses + span(meld(upCells, 1, 0)-gains, losses-meld(downCells, 0, 0), correlation)
-	out.Lower, out.Upper = max(-1, min(out.Difference, out.Lower)), min(1, max(out.Difference, out.Upper))
-	return out, nil
+	return out, contrast, nil
+}
+
+// pairedContrast is gains less losses with what their bounds need.
+type pairedContrast struct {
+	up, down      []cell
+	gains, losses float64 // weighted shares of all predictions
+	correlation   float64 // of their estimates
+}
+
+// bounds are those of the difference with tail left outside on each side.
+func (c pairedContrast) bounds(tail float64) (lower, upper float64) {
+	lower = c.gains - c.losses - span(c.gains-meldAt(c.up, 0, 0, tail), meldAt(c.down, 1, 0, tail)-c.losses, c.correlation)
+	upper = c.gains - c.losses + span(meldAt(c.up, 1, 0, tail)-c.gains, c.losses-meldAt(c.down, 0, 0, tail), c.correlation)
+	return lower, upper
 }
 
 // span joins two one-sided distances with the correlation of their estimates.
