@@ -15,6 +15,7 @@ import (
 	dg "driftgate"
 	"driftgate/internal/ledger"
 	"driftgate/internal/pipeline"
+	"driftgate/internal/telemetry"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
 	_ "github.com/dbos-inc/dbos-transact-golang/dbos/driver/sqlite" // the system database's driver
@@ -39,6 +40,7 @@ type Options struct {
 	Keep       int           // finished runs kept in the engine's own file; default 1000
 	KeepLedger int           // finished runs of small pipelines kept in the ledger; default 20000
 	Now        func() time.Time
+	Tracer     *telemetry.Tracer // makes a trace of each run
 	Logger     *slog.Logger
 	// Finished is told of each run that reached a final state, once in this
 	// process, with how long it worked here; nil: nobody is.
@@ -100,6 +102,7 @@ type activeRun struct {
 type call struct {
 	Pipeline string          `json:"pipeline"`
 	Input    json.RawMessage `json:"input,omitempty"`
+	Trace    string          `json:"trace,omitempty"` // W3C traceparent of who started it
 }
 
 // Open opens the engine's file and goes on with every unfinished run. All
@@ -162,21 +165,21 @@ func (e *Engine) StartFor(ctx context.Context, id, pipelineName, model string, i
 	if row.Finished() {
 		return nil
 	}
-	if err := e.launch(row); err != nil {
+	if err := e.launch(row, telemetry.Traceparent(ctx)); err != nil {
 		return fail(err)
 	}
 	return nil
 }
 
 // launch hands a running row to DBOS, which ignores an id that it has.
-func (e *Engine) launch(row ledger.Run) error {
+func (e *Engine) launch(row ledger.Run, trace string) error {
 	e.mu.Lock()
 	closing := e.closing
 	e.mu.Unlock()
 	if closing {
 		return fmt.Errorf("the engine is closing; the run goes on at the next start: %w", dg.ErrBusy)
 	}
-	_, err := dbos.RunWorkflow(e.dbos, e.work, call{row.Pipeline, row.Input}, dbos.WithWorkflowID(row.ID))
+	_, err := dbos.RunWorkflow(e.dbos, e.work, call{row.Pipeline, row.Input, trace}, dbos.WithWorkflowID(row.ID))
 	return err // the outcome will be in the ledger
 }
 

@@ -30,7 +30,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			return err
 		}
 		if len(known) == 0 {
-			if err := e.launch(row); err != nil {
+			if err := e.launch(row, ""); err != nil {
 				return err
 			}
 			continue

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	dg "driftgate"
 	"driftgate/internal/ledger"
 	"driftgate/internal/pipeline"
+	"driftgate/internal/telemetry"
 
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
 )
@@ -20,10 +22,11 @@ var errCancelled = fmt.Errorf("cancelled by request: %w", context.Canceled)
 
 // run is a pipeline's view of one execution.
 type run struct {
-	e   *Engine
-	ctx dbos.Context // ends at shutdown
-	me  *activeRun   // ends at cancellation
-	id  string
+	e    *Engine
+	ctx  dbos.Context // ends at shutdown
+	me   *activeRun   // ends at cancellation
+	id   string
+	span telemetry.Span
 }
 
 func (r run) ID() string { return r.id }
@@ -105,7 +108,9 @@ func (r run) Do(step string, in, out any) error {
 
 // attempt runs a step until it succeeds, fails for good, or is told to stop. An
 // error is returned only at shutdown: then nothing is kept.
-func (r run) attempt(ctx context.Context, step string, f pipeline.Step, input json.RawMessage) (outcome, error) {
+func (r run) attempt(ctx context.Context, step string, f pipeline.Step, input json.RawMessage) (kept outcome, err error) {
+	ctx, span := telemetry.Start(r.span.In(ctx), "step "+step)
+	defer func() { span.Done(cmp.Or(err, kept.err())) }()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	defer context.AfterFunc(r.me.ctx, func() { stop(errCancelled) })()
@@ -114,6 +119,7 @@ func (r run) attempt(ctx context.Context, step string, f pipeline.Step, input js
 	}
 	pause := r.e.o.RetryBase
 	for n := 1; ; n++ {
+		span.SetInt("driftgate.attempts", n)
 		out, err := r.once(ctx, step, f, input)
 		if err == nil {
 			return out, nil
@@ -128,7 +134,7 @@ func (r run) attempt(ctx context.Context, step string, f pipeline.Step, input js
 		case n >= r.e.o.Attempts:
 			return failure(step, fmt.Errorf("gave up after %d attempts: %w", n, err)), nil
 		}
-		r.e.log.Warn("step failed, will be repeated", "run", r.id, "step", step, "attempt", n, "of", r.e.o.Attempts, "pause", pause, "error", err)
+		r.e.log.WarnContext(ctx, "step failed, will be repeated", "run", r.id, "step", step, "attempt", n, "of", r.e.o.Attempts, "pause", pause, "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -140,7 +146,7 @@ func (r run) attempt(ctx context.Context, step string, f pipeline.Step, input js
 func (r run) once(ctx context.Context, step string, f pipeline.Step, input json.RawMessage) (o outcome, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.e.log.Error("step panicked", "run", r.id, "step", step, "panic", p, "stack", string(debug.Stack()))
+			r.e.log.ErrorContext(ctx, "step panicked", "run", r.id, "step", step, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v: %w", p, dg.ErrInvalid)
 		}
 	}()
@@ -177,10 +183,14 @@ func (e *Engine) work(ctx dbos.Context, c call) (string, error) {
 		me.cancel(errCancelled)
 	}
 	began := time.Now()
-	result, err := e.run(run{e: e, ctx: ctx, me: me, id: id}, c)
+	traced, span := e.trace(ctx, id, c)
+	defer span.End()
+	result, err := e.run(run{e: e, ctx: ctx, me: me, id: id, span: span}, c)
 	if ctx.Err() != nil { // shutdown: the run stays running and goes on at the next start
+		span.SetString("driftgate.run.state", "interrupted")
 		return "", context.Cause(ctx)
 	}
+	span.Fail(err)
 	end := ended(id, result, err)
 	end.FinishedAt = e.o.Now()
 	if row, err = e.finish(ctx, end); err != nil {
@@ -190,16 +200,30 @@ func (e *Engine) work(ctx dbos.Context, c call) (string, error) {
 	if row.State == ledger.RunFailed {
 		level = slog.LevelError
 	}
-	e.log.Log(ctx, level, "run ended", "run", id, "state", row.State, "took", time.Since(began), "error", row.Error)
+	span.SetString("driftgate.run.state", row.State)
+	span.SetString("driftgate.run.verdict", row.Verdict)
+	e.log.Log(traced, level, "run ended", "run", id, "state", row.State, "took", time.Since(began), "error", row.Error)
 	e.o.Finished(row, time.Since(began))
 	e.sweepSometimes()
 	return row.State, nil
 }
 
+// trace begins the trace of a run, linked to what asked for it and to what
+// started it. A run that a restart interrupts goes on in a second trace.
+func (e *Engine) trace(ctx context.Context, id string, c call) (context.Context, telemetry.Span) {
+	var asked struct {
+		Trace string `json:"trace"`
+	}
+	_ = json.Unmarshal(c.Input, &asked) // of an input without one, nothing is lost
+	ctx, span := e.o.Tracer.StartLinked(ctx, "run "+c.Pipeline, asked.Trace, c.Trace)
+	span.SetString("driftgate.run.id", id)
+	return ctx, span
+}
+
 func (e *Engine) run(r run, c call) (result any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e.log.Error("pipeline panicked", "run", r.id, "panic", p, "stack", string(debug.Stack()))
+			e.log.ErrorContext(r.span.In(r.ctx), "pipeline panicked", "run", r.id, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v: %w", p, dg.ErrInvalid)
 		}
 	}()

@@ -13,6 +13,7 @@ import (
 type RetrainInput struct {
 	Trigger dg.Trigger `json:"trigger"`
 	Model   string     `json:"model"`
+	Trace   string     `json:"trace,omitempty"` // W3C traceparent of who asked, for the engine
 }
 
 // RetrainResult is how a retrain run ended.
@@ -74,9 +75,12 @@ type (
 		Reason     string      `json:"reason"`
 		Champion   dg.Champion `json:"champion"`
 		ETag       string      `json:"etag"`
+
+		Comparison dg.Comparison `json:"comparison"` // the evidence
 	}
 	promoted struct {
 		Promoted bool   `json:"promoted"`
+		Exposed  bool   `json:"exposed,omitempty"` // it goes through the rollout's stages first
 		Note     string `json:"note"`
 	}
 )
@@ -113,11 +117,11 @@ func retrain(r Run, raw json.RawMessage) (any, error) {
 	switch result.Verdict {
 	case dg.Promote:
 		var p promoted
-		err := r.Do("promote", promoteInput{s.Model, gateReason(j.Comparison), j.Champion, j.ETag}, &p)
+		err := r.Do("promote", promoteInput{s.Model, gateReason(j.Comparison), j.Champion, j.ETag, j.Comparison}, &p)
 		if err != nil {
 			return nil, err
 		}
-		if result.Promoted, result.Note = p.Promoted, p.Note; !p.Promoted {
+		if result.Promoted, result.Note = p.Promoted, p.Note; !p.Promoted && !p.Exposed {
 			result.Verdict = dg.Inconclusive
 		}
 	case dg.Reject:

@@ -17,6 +17,7 @@ import (
 
 	dg "driftgate"
 	"driftgate/internal/ledger"
+	"driftgate/internal/telemetry"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -128,19 +129,21 @@ func (i *Inbox) submit(ctx context.Context, t dg.Trigger) (ledger.TriggerRecord,
 		return ledger.TriggerRecord{Trigger: t}, err
 	}
 	return i.ledger.SubmitTrigger(ctx, t, now, func(s ledger.TriggerState) (ledger.TriggerPlan, error) {
-		return plan(s, t, now, i.options())
+		return plan(s, t, now, i.options(), telemetry.Traceparent(ctx))
 	})
 }
 
-// plan turns the decision into what the ledger has to write.
-func plan(s ledger.TriggerState, t dg.Trigger, now time.Time, o Options) (ledger.TriggerPlan, error) {
+// plan turns the decision into what the ledger has to write; trace names who
+// asks, for the trace of the run.
+func plan(s ledger.TriggerState, t dg.Trigger, now time.Time, o Options, trace string) (ledger.TriggerPlan, error) {
 	var p ledger.TriggerPlan
 	p.Decision, p.Note = Decide(s, t, now, o)
 	if p.Decision == dg.Accepted {
 		input, err := json.Marshal(struct {
 			Trigger dg.Trigger `json:"trigger"`
 			Model   string     `json:"model"`
-		}{t, t.Model})
+			Trace   string     `json:"trace,omitempty"`
+		}{t, t.Model, trace})
 		if err != nil {
 			return p, err
 		}
@@ -190,7 +193,7 @@ func (i *Inbox) Reconsider(ctx context.Context) ([]ledger.TriggerRecord, error) 
 	var changed []ledger.TriggerRecord
 	for _, w := range waiting {
 		rec, err := i.ledger.ReconsiderTrigger(ctx, w, now, func(s ledger.TriggerState) (ledger.TriggerPlan, error) {
-			return plan(s, w.Trigger, now, i.options())
+			return plan(s, w.Trigger, now, i.options(), "") // who asked is long answered
 		})
 		if err != nil {
 			return changed, fmt.Errorf("trigger: reconsider %s: %w", w.ID, err)

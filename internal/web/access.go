@@ -209,7 +209,7 @@ func (s *server) postLogin(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxFormBytes)
 	next := localPath(c.PostForm("next"))
 	if !sameSecret(strings.TrimSpace(c.PostForm("token")), s.o.Token) {
-		s.log.Warn("sign-in refused", "client", c.ClientIP())
+		s.log.WarnContext(c.Request.Context(), "sign-in refused", "client", c.ClientIP())
 		l := s.layout(c, "login", "Sign in")
 		s.page(c, http.StatusUnauthorized, "login", loginPage{layout: l, Next: next, Wrong: true})
 		return

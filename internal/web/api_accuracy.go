@@ -105,7 +105,7 @@ func (s *server) getReplay(ctx context.Context, in *replayInput) (*out[metrics.R
 	}
 	r, err := s.d.Accuracy.Replay(ctx, iv)
 	if errors.Is(err, dg.ErrConflict) {
-		s.log.Error("a figure or a decision does not come out of its stored inputs", "error", err)
+		s.log.ErrorContext(ctx, "a figure or a decision does not come out of its stored inputs", "error", err)
 	}
 	return answer(r), err
 }

@@ -193,7 +193,7 @@ func (s *server) export(hc huma.Context, format string) {
 	hc.SetHeader("Content-Type", kind)
 	hc.SetHeader("Content-Disposition", `attachment; filename="labels.`+format+`"`)
 	if _, err := s.d.Labelling.Export(hc.Context(), hc.BodyWriter(), format); err != nil {
-		s.log.Error("export labels", "error", err)
+		s.log.ErrorContext(hc.Context(), "export labels", "error", err)
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -58,16 +58,7 @@ func newInstruments(reg prometheus.Registerer) *instruments {
 func (s *server) measure(c *gin.Context) {
 	start := time.Now()
 	c.Next()
-	route := c.FullPath()
-	if route == "" {
-		route = "none"
-	}
-	method := c.Request.Method
-	switch method {
-	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions, http.MethodPatch:
-	default:
-		method = "other"
-	}
+	route, method := routeOf(c), methodOf(c.Request)
 	s.metrics.requests.WithLabelValues(route, method, strconv.Itoa(c.Writer.Status()/100)+"xx").Inc()
 	if route != "/events" { // a stream's length says nothing
 		s.metrics.durations.WithLabelValues(route, method).Observe(time.Since(start).Seconds())
@@ -84,7 +75,7 @@ func (s *server) recovered(c *gin.Context) {
 		if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(r)
 		}
-		s.log.Error("panic in a handler", "route", c.FullPath(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		s.log.ErrorContext(c.Request.Context(), "panic in a handler", "route", c.FullPath(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		if c.Writer.Written() {
 			panic(http.ErrAbortHandler) // half an answer must not look whole
 		}

@@ -25,7 +25,7 @@ func (s *server) ready(c *gin.Context) {
 	}
 	if s.d.Ready != nil {
 		if err := s.d.Ready(c.Request.Context()); err != nil {
-			s.log.Warn("not ready", "error", err)
+			s.log.WarnContext(c.Request.Context(), "not ready", "error", err)
 			s.fail(c, newProblem(http.StatusServiceUnavailable, "not ready; the log of the gateway says why"))
 			return
 		}

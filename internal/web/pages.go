@@ -174,7 +174,7 @@ var doneWords = map[string]string{
 func (s *server) page(c *gin.Context, status int, name string, data any) {
 	var b bytes.Buffer
 	if err := s.pages.byName[name].ExecuteTemplate(&b, "layout.html", data); err != nil {
-		s.log.Error("render page", "page", name, "error", err)
+		s.log.ErrorContext(c.Request.Context(), "render page", "page", name, "error", err)
 		c.String(http.StatusInternalServerError, "the page %s can't be shown; the log of the gateway says why\n", name)
 		return
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"driftgate/alerts"
+	"driftgate/internal/telemetry"
 )
 
 // Options are the web's settings. A zero field means its default.
@@ -50,6 +51,7 @@ type Options struct {
 	TrustedProxies []string      // addresses or networks whose X-Forwarded-For is believed; default none
 
 	Now        func() time.Time // the loop's clock, which may run faster than the wall's; default time.Now
+	Tracer     *telemetry.Tracer
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -203,6 +205,9 @@ func newServer(d Deps, o Options) (*server, error) {
 	s.engine.RedirectTrailingSlash = false
 	if err := s.engine.SetTrustedProxies(o.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("web: trusted proxies: %w", err)
+	}
+	if o.Tracer != nil {
+		s.engine.Use(s.trace)
 	}
 	s.engine.Use(s.measure, s.recovered, securityHeaders, s.guard)
 	s.engine.NoRoute(s.noRoute)

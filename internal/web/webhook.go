@@ -43,7 +43,7 @@ type webhookTrigger struct {
 func (s *server) webhook(c *gin.Context) {
 	d, err := s.delivery(c)
 	if errors.Is(err, dg.ErrInvalid) {
-		s.log.Warn("webhook refused", "error", err)
+		s.log.WarnContext(c.Request.Context(), "webhook refused", "error", err)
 		s.fail(c, newProblem(http.StatusBadRequest, err.Error()))
 		return
 	}
@@ -53,18 +53,18 @@ func (s *server) webhook(c *gin.Context) {
 	}
 	if d.Truncated > 0 {
 		s.metrics.truncated.Add(float64(d.Truncated))
-		s.log.Warn("Alertmanager left alerts out: raise max_alerts", "truncated", d.Truncated)
+		s.log.WarnContext(c.Request.Context(), "Alertmanager left alerts out: raise max_alerts", "truncated", d.Truncated)
 	}
 	taken := bounded(d.Triggers)
 	left := len(d.Triggers) - len(taken)
 	if left > 0 {
-		s.log.Warn("a delivery asks for one retraining too often: group its alerts", "alerts", len(d.Triggers), "recorded", len(taken))
+		s.log.WarnContext(c.Request.Context(), "a delivery asks for one retraining too often: group its alerts", "alerts", len(d.Triggers), "recorded", len(taken))
 	}
 	s.metrics.alerts.WithLabelValues("ignored").Add(float64(len(d.Ignored) + left))
 	answer := webhookAnswer{Triggers: []webhookTrigger{}, Ignored: d.Ignored[:min(len(d.Ignored), shownIgnored)]}
 	answer.Others = len(d.Ignored) - len(answer.Ignored) + left
 	for _, why := range answer.Ignored {
-		s.log.Debug("alert ignored", "reason", why)
+		s.log.DebugContext(c.Request.Context(), "alert ignored", "reason", why)
 	}
 	if answer.Triggers, err = s.record(c.Request.Context(), taken); err != nil {
 		s.fail(c, err)
@@ -100,11 +100,11 @@ func (s *server) record(ctx context.Context, triggers []dg.Trigger) ([]webhookTr
 		t.At = s.o.Now()
 		rec, err := s.d.Inbox.Submit(ctx, t)
 		if err != nil && errors.Is(err, dg.ErrInvalid) {
-			s.log.Warn("alert refused", "error", err)
+			s.log.WarnContext(ctx, "alert refused", "error", err)
 			return nil, newProblem(http.StatusBadRequest, err.Error())
 		}
 		if err != nil {
-			s.log.Error("record alert", "error", err)
+			s.log.ErrorContext(ctx, "record alert", "error", err)
 			return nil, newProblem(http.StatusServiceUnavailable, "not every alert could be recorded: send them again")
 		}
 		s.metrics.alerts.WithLabelValues("recorded").Inc()
