@@ -140,6 +140,7 @@ the wall's, and says so.`,
 	f.BoolVar(&o.NoDrift, "no-drift", false, "let nothing change: no alarm may fire")
 	f.BoolVar(&o.Exit, "exit", false, "end with the story instead of serving on")
 	f.StringVar(&o.Report, "report", "", "write the figures to this file as JSON")
+	c.AddCommand(newDemoPeople(g), newDemoPicture())
 	return c
 }
 

@@ -117,12 +117,23 @@ func newRollback(g *global) *cobra.Command {
 
 func (g *global) moveChampion(cmd *cobra.Command, path string, in any) error {
 	return g.with(cmd, func(c *app.Client) error {
+		var before struct {
+			Digest driftgate.ModelRef `json:"digest"`
+		}
+		if err := c.Get(cmd.Context(), "/version", &before); err != nil {
+			return err
+		}
 		var now driftgate.Champion
 		if err := c.Post(cmd.Context(), path, in, &now); err != nil {
 			return err
 		}
+		served(cmd.Context(), c, now.Version, cmd.ErrOrStderr())
 		return g.show(cmd, now, func(w io.Writer) {
-			fmt.Fprintf(w, "champion %s -> %s (generation %d)\n", now.Previous.Short(), now.Version.Short(), now.Generation)
+			from := "none"
+			if before.Digest != "" {
+				from = before.Digest.Short()
+			}
+			fmt.Fprintf(w, "champion %s -> %s (generation %d)\n", from, now.Version.Short(), now.Generation)
 		})
 	})
 }

@@ -74,6 +74,15 @@ func checkArgs(c *cobra.Command) {
 			return nil
 		}
 	}
+	if c.HasSubCommands() && !c.Runnable() {
+		// cobra prints the help and calls it a success, which a script takes for one.
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])}
+			}
+			return cmd.Help()
+		}
+	}
 	for _, sub := range c.Commands() {
 		checkArgs(sub)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -58,9 +60,8 @@ func (g *global) followRun(cmd *cobra.Command, c *app.Client, id string) error {
 		if err := c.Get(cmd.Context(), "/api/v1/runs/"+url.PathEscape(id), &run); err != nil {
 			return err
 		}
-		var p trainer.Progress
-		if len(run.Progress) > 0 && json.Unmarshal(run.Progress, &p) == nil && p.Line() != last {
-			last = p.Line()
+		if line := progressLine(run); line != "" && line != last {
+			last = line
 			if live {
 				fmt.Fprintf(os.Stderr, "\r%s\x1b[K", last)
 			} else {
@@ -70,6 +71,9 @@ func (g *global) followRun(cmd *cobra.Command, c *app.Client, id string) error {
 		if ended(run.State) {
 			if live && last != "" {
 				fmt.Fprintln(os.Stderr)
+			}
+			if now := enthroned(run); now != "" {
+				served(cmd.Context(), c, now, cmd.ErrOrStderr())
 			}
 			return g.showRun(cmd, run)
 		}
@@ -83,12 +87,38 @@ func (g *global) followRun(cmd *cobra.Command, c *app.Client, id string) error {
 
 func ended(state string) bool { return state == "done" || state == "failed" || state == "cancelled" }
 
+// progressLine says what an unfinished run is doing; empty when it does
+// not say.
+func progressLine(run ledger.Run) string {
+	var p trainer.Progress
+	if len(run.Progress) == 0 || json.Unmarshal(run.Progress, &p) != nil {
+		return ""
+	}
+	return p.Line()
+}
+
+// enthroned is the model that a finished run made the champion; empty for none.
+func enthroned(run ledger.Run) driftgate.ModelRef {
+	var result struct {
+		Promoted   bool               `json:"promoted"`
+		Model      driftgate.ModelRef `json:"model"`      // of a training
+		Challenger driftgate.ModelRef `json:"challenger"` // of a retraining
+	}
+	if len(run.Result) == 0 || json.Unmarshal(run.Result, &result) != nil || !result.Promoted {
+		return ""
+	}
+	return cmp.Or(result.Challenger, result.Model)
+}
+
 func (g *global) showRun(cmd *cobra.Command, run ledger.Run) error {
 	err := g.show(cmd, run, func(w io.Writer) {
-		fmt.Fprintf(w, "%s  %s  %s %s\n", run.ID, run.Pipeline, run.State, run.Verdict)
-		if len(run.Result) > 0 {
-			printFields(w, run.Result)
+		fmt.Fprintf(w, "%s  %s  %s\n", run.ID, run.Pipeline, strings.TrimSpace(run.State+" "+run.Verdict))
+		if !ended(run.State) {
+			if line := progressLine(run); line != "" {
+				fmt.Fprintln(w, line)
+			}
 		}
+		printResult(w, run.Result)
 	})
 	if err != nil {
 		return err
@@ -102,9 +132,35 @@ func (g *global) showRun(cmd *cobra.Command, run ledger.Run) error {
 	return nil
 }
 
+// printResult prints a run's result, a comparison in it as compare does.
+func printResult(w io.Writer, raw json.RawMessage) {
+	if len(raw) == 0 {
+		return
+	}
+	var compared struct {
+		Comparison *driftgate.Comparison `json:"comparison"`
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &compared) != nil || json.Unmarshal(raw, &fields) != nil || compared.Comparison == nil {
+		printFields(w, raw)
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, key := range keyOrder(raw) {
+		if key != "comparison" {
+			fmt.Fprintf(t, "%s\t%s\n", key, strings.Trim(string(fields[key]), `"`))
+		}
+	}
+	t.Flush()
+	if compared.Comparison.Pairs > 0 {
+		fmt.Fprintln(w)
+		printComparison(w, *compared.Comparison)
+	}
+}
+
 func newRuns(g *global) *cobra.Command {
-	c := &cobra.Command{Use: "runs", Short: "pipeline runs: list, show, start, cancel, backfill"}
-	c.AddCommand(newRunsList(g), newRunsShow(g), newRunsStart(g), newRunsCancel(g), newRunsBackfill(g))
+	c := &cobra.Command{Use: "runs", Short: "pipeline runs: list, show, start, cancel, backfill; triggers: who asked for a retraining"}
+	c.AddCommand(newRunsList(g), newRunsTriggers(g), newRunsShow(g), newRunsStart(g), newRunsCancel(g), newRunsBackfill(g))
 	return c
 }
 
@@ -126,8 +182,13 @@ func newRunsList(g *global) *cobra.Command {
 				}
 				return g.show(cmd, out, func(w io.Writer) {
 					t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+					fmt.Fprintln(t, "asked for\trun\tstate\tverdict\tprogress or error")
 					for _, r := range out.Runs {
-						fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.RequestedAt.UTC().Format(time.DateTime), r.ID, r.State, r.Verdict, r.Error)
+						said := r.Error
+						if !ended(r.State) {
+							said = progressLine(r)
+						}
+						fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.RequestedAt.UTC().Format(time.DateTime), r.ID, r.State, r.Verdict, said)
 					}
 					t.Flush()
 				})

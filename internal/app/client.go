@@ -185,7 +185,7 @@ func (e statusError) Is(target error) bool {
 		return target == driftgate.ErrRefused
 	case http.StatusLocked:
 		return target == driftgate.ErrBusy
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return target == driftgate.ErrFull
 	}
 	return false

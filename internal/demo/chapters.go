@@ -71,7 +71,7 @@ func (s *story) openDoors(ctx context.Context, cancel context.CancelCauseFunc, s
 	s.world = &world{classes: driftgate.FashionMNIST, truth: map[string]int{}}
 	s.users = &users{client: s.client, world: s.world, clock: s.clock, perHour: perHour, flags: flags, fixes: fixes,
 		rng: rand.New(rand.NewPCG(s.Seed, 2))}
-	s.people = &annotators{client: s.client, world: s.world, delay: delay, wrong: wrong, seed: s.Seed}
+	s.people = &annotators{client: s.client, world: s.world, think: max(20*time.Millisecond, delay/speed), wrong: wrong, seed: s.Seed}
 	work, stop := context.WithCancel(ctx)
 	done := make(chan struct{}, 3)
 	loop := func(f func() error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"driftgate/internal/app"
 	"driftgate/internal/ledger"
 	"driftgate/internal/pipeline"
 )
@@ -50,20 +51,33 @@ func (s *story) behind(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("demo: status: %w", err)
 	}
-	var list struct{ Runs []ledger.Run }
-	if err := s.client.Get(ctx, "/api/v1/runs?pipeline=curate&limit=1", &list); err != nil {
-		return false, fmt.Errorf("demo: runs: %w", err)
+	due, err := curatedUntil(ctx, s.client)
+	if err != nil {
+		return false, err
 	}
-	due := s.opened
-	if len(list.Runs) > 0 {
-		var in pipeline.CurateInput
-		if err := json.Unmarshal(list.Runs[0].Input, &in); err != nil {
-			return false, fmt.Errorf("demo: run %s: %w", list.Runs[0].ID, err)
-		}
-		if due = in.Interval.Start; list.Runs[0].Finished() {
-			due = in.Interval.End
-		}
+	if due.IsZero() {
+		due = s.opened
 	}
 	lag := s.clock.Now().Sub(due)
 	return lag > (maxLag+1)*s.conf.Curate.Every || st.Labels.Waiting > maxWaiting || st.Labels.Answered > maxWaiting || st.Spool.Items > maxSpool, nil
+}
+
+// curatedUntil is the time up to which predictions have been picked from, by the
+// gateway's clock; zero before the first curate run.
+func curatedUntil(ctx context.Context, client *app.Client) (time.Time, error) {
+	var list struct{ Runs []ledger.Run }
+	if err := client.Get(ctx, "/api/v1/runs?pipeline=curate&limit=1", &list); err != nil {
+		return time.Time{}, fmt.Errorf("demo: runs: %w", err)
+	}
+	if len(list.Runs) == 0 {
+		return time.Time{}, nil
+	}
+	var in pipeline.CurateInput
+	if err := json.Unmarshal(list.Runs[0].Input, &in); err != nil {
+		return time.Time{}, fmt.Errorf("demo: run %s: %w", list.Runs[0].ID, err)
+	}
+	if list.Runs[0].Finished() {
+		return in.Interval.End, nil
+	}
+	return in.Interval.Start, nil
 }

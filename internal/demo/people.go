@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"encoding/base64"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -24,12 +25,16 @@ type world struct {
 	drifted atomic.Bool
 	mu      sync.Mutex
 	truth   map[string]int // sample id -> true class
+	notes   *csv.Writer    // gets what is learnt; nil is none
 }
 
 func (w *world) learn(id string, class int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.truth[id] = class
+	if w.notes != nil {
+		_ = w.notes.Write([]string{id, w.classes[class]}) // the error comes with Flush
+	}
 }
 
 func (w *world) class(id string) (int, bool) {
@@ -50,6 +55,7 @@ type users struct {
 	flags   float64 // share of wrong answers that are flagged
 	fixes   float64 // share of wrong answers that are corrected
 	served  atomic.Int64
+	right   atomic.Int64 // of those, answered rightly
 	busy    atomic.Int64 // answers 503 or 429: tried again later
 }
 
@@ -130,6 +136,7 @@ func (u *users) upload(ctx context.Context, png []byte, class int, act float64) 
 	truth := u.world.classes[class]
 	switch {
 	case p.Prediction == truth:
+		u.right.Add(1)
 	case act < u.flags:
 		return u.client.Post(ctx, "/flag/"+p.Key, nil, nil)
 	case act < u.flags+u.fixes:
@@ -144,8 +151,9 @@ type annotators struct {
 	client *app.Client
 	world  *world
 	seed   uint64
-	delay  time.Duration // from taking a task to the answer, demo time
+	think  time.Duration // from taking tasks to answering them, by the wall
 	wrong  float64       // share of answers that are wrong
+	skip   bool          // give back tasks about pictures of others
 	given  atomic.Int64
 }
 
@@ -175,7 +183,7 @@ func (a *annotators) work(ctx context.Context, name string, rng *rand.Rand) erro
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(max(20*time.Millisecond, a.delay/speed)): // by the wall: people go on while the clock is held
+		case <-time.After(a.think): // by the wall: people go on while the clock is held
 		}
 		for _, t := range got.Tasks {
 			if err := a.answer(ctx, name, t.ID, rng); err != nil && ctx.Err() == nil {
@@ -187,7 +195,13 @@ func (a *annotators) work(ctx context.Context, name string, rng *rand.Rand) erro
 
 func (a *annotators) answer(ctx context.Context, name, id string, rng *rand.Rand) error {
 	class, ok := a.world.class(id)
-	if !ok {
+	switch {
+	case !ok && a.skip:
+		if err := a.client.Post(ctx, "/api/v1/labels/skip?annotator="+name, map[string]string{"id": id}, nil); err != nil {
+			return fmt.Errorf("demo: skip label task %s: %w", id, err)
+		}
+		return nil
+	case !ok:
 		return nil // its upload has not come back yet: the lease runs out and it is asked again
 	}
 	n := len(a.world.classes)

@@ -23,12 +23,16 @@ type garments struct{ rng *rand.Rand }
 
 func (g *garments) Draw(drifted bool) ([]byte, int, error) {
 	class := g.rng.IntN(len(driftgate.FashionMNIST))
+	png, err := draw(class, drifted, g.rng)
+	return png, class, err
+}
+
+func draw(class int, drifted bool, rng *rand.Rand) ([]byte, error) {
 	var d dataset.Drift
 	if drifted {
 		d = worldDrift
 	}
-	png, err := dataset.EncodePNG(dataset.Garment(class, d, g.rng), 28, 28, 1)
-	return png, class, err
+	return dataset.EncodePNG(dataset.Garment(class, d, rng), 28, 28, 1)
 }
 
 // replay shows the images of a test split, each once, in a random order.
