@@ -17,8 +17,6 @@ const (
 	jobFile     = "job.sha256"
 )
 
-var artifactFiles = []string{network.WeightsFile, network.ManifestFile, network.LabelsFile}
-
 // readFinished returns the artifact in dir if it is whole and was made by the
 // job with this key; the error is then nil. Anything else there is
 // [dg.ErrNotFound]: train again.
@@ -31,9 +29,16 @@ func readFinished(dir, key string) (*network.Artifact, map[string][]byte, error)
 	if err != nil || string(made) != key {
 		return nil, nil, errors.Join(dg.ErrNotFound, ignoreMissing(err))
 	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return nil, nil, errors.Join(dg.ErrNotFound, ignoreMissing(err))
+	}
 	files := map[string][]byte{}
-	for _, name := range artifactFiles {
-		if files[name], err = os.ReadFile(filepath.Join(from, name)); err != nil {
+	for _, e := range entries {
+		if e.Name() == jobFile {
+			continue
+		}
+		if files[e.Name()], err = os.ReadFile(filepath.Join(from, e.Name())); err != nil {
 			return nil, nil, errors.Join(dg.ErrNotFound, ignoreMissing(err))
 		}
 	}

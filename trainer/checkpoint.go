@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	dg "driftgate"
@@ -27,8 +28,28 @@ type state struct {
 	TrainLoss float64 `json:"train_loss"`
 	TrainAcc  float64 `json:"train_accuracy"`
 	ValidAcc  float64 `json:"validation_accuracy"` // of the best epoch
+	Varied    int     `json:"varied"`              // images that augmentation changed
 
-	weights, velocity, best network.Weights
+	Curves []network.Epoch `json:"curves"`
+	Every  int             `json:"every"` // epochs between two points of the curves; 0 is 1
+
+	weights, velocity, best network.Weights // velocity: of what learns
+}
+
+// maxPoints bounds the curves: a checkpoint holds them too.
+const maxPoints = 500
+
+// plot adds a point to the curves. When there are too many, every second goes;
+// the newest is always there.
+func (s *state) plot(p network.Epoch) {
+	s.Every = max(1, s.Every)
+	if n := len(s.Curves); n > 0 && s.Curves[n-1].Epoch%s.Every != 0 {
+		s.Curves = s.Curves[:n-1]
+	}
+	if s.Curves = append(s.Curves, p); len(s.Curves) > maxPoints {
+		s.Every *= 2
+		s.Curves = slices.DeleteFunc(s.Curves, func(q network.Epoch) bool { return q.Epoch%s.Every != 0 && q.Epoch != p.Epoch })
+	}
 }
 
 // group is one set of the checkpoint's tensors: the network's names, prefixed.
@@ -70,9 +91,10 @@ func (s *state) save(dir string) error {
 	return nil
 }
 
-// readCheckpoint reads the checkpoint in dir. The error is [dg.ErrNotFound]
-// without one, and [dg.ErrInvalid] for one that is broken or does not fit spec.
-func readCheckpoint(dir string, spec network.Spec) (*state, error) {
+// readCheckpoint reads the checkpoint in dir of a network of which learns is
+// trained. The error is [dg.ErrNotFound] without one, and [dg.ErrInvalid] for
+// one that is broken or does not fit.
+func readCheckpoint(dir string, spec, learns network.Spec) (*state, error) {
 	if dir == "" {
 		return nil, dg.ErrNotFound
 	}
@@ -100,7 +122,11 @@ func readCheckpoint(dir string, spec network.Spec) (*state, error) {
 		}
 	}
 	for _, g := range s.groups() {
-		if err := g.weights.Check(spec); err != nil {
+		want := spec
+		if g.weights == &s.velocity {
+			want = learns
+		}
+		if err := g.weights.Check(want); err != nil {
 			return nil, fmt.Errorf("trainer: read checkpoint: %s %w", g.prefix, err)
 		}
 	}

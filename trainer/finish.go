@@ -33,13 +33,17 @@ func (t *training) finish() (*network.Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
+	ids := t.m.inherit(t.m.ids())
+	t.m.account.Augmentation.Images = t.state.Varied
 	m := network.Manifest{
 		Model: t.job.Model, RunID: t.job.RunID, Spec: t.spec, Classes: t.m.base.Classes, Preprocessing: t.m.pre,
 		Dataset: t.job.Dataset, Counts: t.m.counts(), Skipped: t.m.skipped, ReferenceClassMix: t.m.classMix(),
 		Options: options, Seed: o.Seed, Epochs: t.state.Epoch, Parent: t.job.Parent,
 		Metrics: metrics, Calibration: calibration,
 		StartedAt: t.job.StartedAt.UTC(), FinishedAt: time.Now().UTC().Truncate(time.Millisecond),
-		GoVersion: runtime.Version(), Modules: modules(), TrainedOn: t.m.ids(),
+		GoVersion: runtime.Version(), Modules: modules(), TrainedOn: ids,
+		Composition: &t.m.account, Curves: t.state.Curves,
+		Environment: &network.Environment{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Threads: runtime.GOMAXPROCS(0)},
 	}
 	a := &network.Artifact{Manifest: m, Weights: t.state.best}
 	if err := a.RecordSelfTest(t.m.examples(8)); err != nil {

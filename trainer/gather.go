@@ -1,18 +1,16 @@
 package trainer
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"sync"
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
+	"driftgate/internal/network"
 	"driftgate/internal/objstore"
 )
 
@@ -20,12 +18,13 @@ import (
 type source interface {
 	Base(ctx context.Context, ref string) (dataset.Set, error)
 	Image(ctx context.Context, bucket, key string) ([]byte, error)
+	Parent(ctx context.Context, ref dg.ModelRef) (*network.Artifact, error)
 }
 
 // stored is the source over an object store.
 type stored struct {
-	store    *objstore.Store
-	datasets string
+	store            *objstore.Store
+	datasets, models string // buckets
 }
 
 func (s stored) Base(ctx context.Context, ref string) (dataset.Set, error) {
@@ -66,13 +65,16 @@ func (s *samples) image(i int) []byte { return s.pixels[i*s.size:][:s.size] }
 type material struct {
 	base    dataset.Set // without its training pixels
 	pre     dataset.Preprocessing
+	parent  *network.Artifact // whose weights training begins with; nil for none
 	train   samples
 	valid   samples
+	draws   []int    // samples of each class that an epoch takes; nil is all, once each
 	skipped []string // production images that could not be used, each with its reason
+	account Composition
 }
 
-// gather loads the base dataset and the production images, and splits them
-// into training and validation.
+// gather loads the base dataset and the production images, splits them into
+// training and validation, and settles what each weighs.
 func gather(ctx context.Context, job Job, src source, progress func(Progress)) (*material, error) {
 	set, err := src.Base(ctx, job.Dataset)
 	if err != nil {
@@ -81,19 +83,12 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 	if err := set.Classes.Validate(); err != nil {
 		return nil, fmt.Errorf("trainer: base dataset %s: %w", job.Dataset, err)
 	}
-	m := &material{base: set, pre: set.Preprocessing()}
+	m := &material{base: set, pre: set.Preprocessing(), account: job.Composition}
+	if m.parent, err = parent(ctx, job, set, src); err != nil {
+		return nil, err
+	}
 	m.train.size, m.valid.size = m.pre.Size(), m.pre.Size()
-	o := job.Options
-	put := func(px []byte, label int, weight float64, id, source string) {
-		to := &m.train
-		if share(o.Seed, "validation", id) < o.Validation {
-			to = &m.valid
-		}
-		to.add(px, label, weight, id, source)
-	}
-	for _, i := range replay(set, o) {
-		put(set.Image(set.Train, i), int(set.Train.Labels[i]), 1, set.Train.IDs[i], baseSource)
-	}
+	m.addBase(job.Options)
 	images, err := fetch(ctx, job, m.pre, src, progress)
 	if err != nil {
 		return nil, err
@@ -106,56 +101,79 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 		case label < 0:
 			m.skipped = append(m.skipped, fmt.Sprintf("%s: label %q is not a class of %s", e.ID, e.Label, job.Dataset))
 		default:
-			put(images[i].pixels, label, e.Weight, e.ID, string(e.Source))
+			m.put(job.Options, images[i].pixels, label, e.Weight, e.ID, string(e.Source))
 		}
 	}
 	m.base.Train = dataset.Split{} // used up: tens of megabytes
+	if m.train.len() > 0 {
+		if err := m.check(ctx, job.Options, progress); err != nil {
+			return nil, err
+		}
+	}
 	if m.train.len() == 0 {
 		return nil, fmt.Errorf("trainer: nothing to train on: no base samples and no usable image among %d examples: %w", len(job.Examples), dg.ErrTooFewSamples)
 	}
+	m.draws = m.balance(job.Options)
+	m.settle(job.Options)
 	return m, nil
 }
 
-// replay picks base samples: all, or o.Replay of them with each class in its
-// share (largest remainder), drawn by the seed. Ascending.
-func replay(set dataset.Set, o Options) []int {
-	n := set.Train.Len()
-	byClass := make([][]int, len(set.Classes))
-	for i, label := range set.Train.Labels {
-		byClass[label] = append(byClass[label], i)
+// put adds a sample to the training or the validation split, by its id.
+func (m *material) put(o Options, px []byte, label int, weight float64, id, source string) {
+	to := &m.train
+	if share(o.Seed, "validation", id) < o.Validation {
+		to = &m.valid
 	}
-	want := o.Replay
-	if want < 0 || want > n {
-		want = n
+	to.add(px, label, weight, id, source)
+}
+
+// addBase adds the base samples that are replayed; those of weak classes weigh
+// more.
+func (m *material) addBase(o Options) {
+	picked := replay(m.base, o)
+	m.account.Sampling.Replay = replayed(m.base, picked)
+	weak := newWeak(o.Quality)
+	for _, i := range picked {
+		label := int(m.base.Train.Labels[i])
+		m.put(o, m.base.Image(m.base.Train, i), label, weak.factor(traits{class: m.base.Classes[label]}), m.base.Train.IDs[i], baseSource)
 	}
-	quota := make([]int, len(byClass))
-	order := make([]int, len(byClass))
-	left := want
-	for c, members := range byClass {
-		order[c] = c
-		quota[c] = want * len(members) / max(n, 1)
-		left -= quota[c]
+	if composed := m.account.Quality.Weak; len(composed) == len(weak.account) {
+		for i := range composed {
+			weak.account[i].Samples += composed[i].Samples
+		}
 	}
-	remainder := func(c int) int { return want * len(byClass[c]) % max(n, 1) }
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(remainder(b), remainder(a)) })
-	for _, c := range order[:left] {
-		quota[c]++
+	m.account.Quality.Weak = weak.account
+}
+
+// settle completes the account with what the loaded set shows.
+func (m *material) settle(o Options) {
+	a := &m.account
+	a.Labelling.HumanWeight, a.Labelling.ProxyWeight = 0, 0
+	for _, s := range []*samples{&m.train, &m.valid} {
+		for i, source := range s.sources {
+			switch source {
+			case string(dg.HumanLabel):
+				a.Labelling.HumanWeight += float64(s.weights[i])
+			case string(dg.ProxyLabel):
+				a.Labelling.ProxyWeight += float64(s.weights[i])
+			}
+		}
 	}
-	rng := rand.New(rand.NewPCG(o.Seed, streamReplay))
-	var out []int
-	for c, members := range byClass {
-		rng.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
-		out = append(out, members[:quota[c]]...)
+	a.Evaluation.Holdout, a.Evaluation.Validation = o.Holdout, o.Validation
+	a.Evaluation.Validating = map[string]int{}
+	for _, source := range m.valid.sources {
+		a.Evaluation.Validating[source]++
 	}
-	slices.Sort(out)
-	return out
+	a.Augmentation.Applied, a.Augmentation.LeftOut = o.Augment.Sensible(m.base.Classes, m.pre.Height, m.pre.Width)
 }
 
 // Streams of the seed's generator: one for each use, so that none disturbs
-// another. Epoch e shuffles with stream streamEpoch + e.
+// another. Epoch e shuffles with stream streamEpoch + e, fold k of the label
+// check draws from streamCheck + k.
 const (
 	streamWeights = 1
 	streamReplay  = 2
+	streamCheck   = 100
 	streamEpoch   = 1000
 )
 

@@ -21,12 +21,14 @@ type Job struct {
 	Model     string           `json:"model"`   // the model's name, as "garments"
 	Dataset   string           `json:"dataset"` // reference of the base dataset in the datasets bucket
 	Examples  []Example        `json:"examples"`
-	Parent    dg.ModelRef      `json:"parent,omitempty"` // the champion of the day, for the record
+	Parent    dg.ModelRef      `json:"parent,omitempty"` // the champion of the day: for the record, and to start from
 	Options   Options          `json:"options"`
 	Dir       string           `json:"dir"` // absolute path, for the checkpoint and the artifact; empty keeps neither
 	Store     objstore.Options `json:"store"`
 	Buckets   objstore.Buckets `json:"buckets"`
 	StartedAt time.Time        `json:"started_at"`
+
+	Composition Composition `json:"composition"` // the account of how Examples were chosen; the training completes it
 }
 
 // Validate reports every fault at once; the error is [dg.ErrInvalid].
@@ -42,6 +44,7 @@ func (j Job) Validate() error {
 	want(j.Buckets.Datasets != "", "buckets.datasets: want the bucket of the base dataset")
 	want(j.Dir == "" || filepath.IsAbs(j.Dir), "dir %q: want an absolute path", j.Dir) // the embedded store changes the working directory
 	want(!j.StartedAt.IsZero(), "started_at: want the time at which the run was started")
+	want(j.Options.starts() == Scratch || j.Parent != "" && j.Buckets.Models != "", "options.start %s: want a parent and the bucket of models, or %s", j.Options.Start, Scratch)
 	if err := j.Options.Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -78,6 +81,7 @@ func (j Job) key() (string, error) {
 // The phases of a training, in order.
 const (
 	Loading     = "loading"
+	Checking    = "checking" // labels, when asked to
 	Training    = "training"
 	Calibrating = "calibrating"
 	Done        = "done"
@@ -104,6 +108,8 @@ func (p Progress) Line() string {
 	switch p.Phase {
 	case Loading:
 		return fmt.Sprintf("loading %d of %d images", p.Step, p.Steps)
+	case Checking:
+		return fmt.Sprintf("checking labels, part %d of %d", p.Step, p.Steps)
 	case Training:
 		s := fmt.Sprintf("epoch %d of %d, step %d of %d: loss %.3f, accuracy %.3f, %.0f samples/s, %.0f s left",
 			p.Epoch, p.Epochs, p.Step, p.Steps, p.Loss, p.Accuracy, p.SamplesPerSecond, math.Ceil(p.SecondsLeft))

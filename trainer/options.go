@@ -14,40 +14,111 @@
 package trainer
 
 import (
-	"errors"
-	"fmt"
-	"math"
 	"time"
 
-	dg "driftgate"
+	"driftgate/internal/dataset"
 )
 
 // Options say how a model is trained. Weights are relative to a sample of the
-// base dataset, which weighs 1.
+// base dataset, which weighs 1. The six groups are the six concerns of a
+// retraining set; what each did stands in the manifest ([network.Composition]).
+// The zero value of each setting that is not required does nothing.
 type Options struct {
-	Hidden       []int   `json:"hidden"`        // widths of the hidden layers; empty is a linear model
-	Epochs       int     `json:"epochs"`        // most passes over the data
-	Batch        int     `json:"batch"`         // samples a step
-	LearningRate float64 `json:"learning_rate"` // of the first step; falls to a fiftieth by a cosine
-	Momentum     float64 `json:"momentum"`      // 0 to below 1
-	MaxNorm      float64 `json:"max_norm"`      // longer gradients are cut to this length: one odd batch must not undo an epoch; 0 is no limit
-	WeightDecay  float64 `json:"weight_decay"`  // 0 to below 1
-	Patience     int     `json:"patience"`      // epochs without a lower validation loss before stopping; 0 is never
-	Validation   float64 `json:"validation"`    // share of the samples that validates, 0 to 0.5
-	Seed         uint64  `json:"seed"`          // of weights, order, split and replay
+	Start        string  `json:"start,omitempty"` // Scratch (also when empty), Warm or Head
+	Hidden       []int   `json:"hidden"`          // widths of the hidden layers; empty is a linear model
+	Epochs       int     `json:"epochs"`          // most passes over the data
+	Batch        int     `json:"batch"`           // samples a step
+	LearningRate float64 `json:"learning_rate"`   // of the first step; falls to a fiftieth by a cosine
+	Momentum     float64 `json:"momentum"`        // 0 to below 1
+	MaxNorm      float64 `json:"max_norm"`        // longer gradients are cut to this length: one odd batch must not undo an epoch; 0 is no limit
+	WeightDecay  float64 `json:"weight_decay"`    // 0 to below 1
+	Patience     int     `json:"patience"`        // epochs without a lower validation loss before stopping; 0 is never
+	Seed         uint64  `json:"seed"`            // of weights, order, split and replay
 
-	HumanWeight        float64 `json:"human_weight"`         // of a sample labelled by a person
-	ProxyWeight        float64 `json:"proxy_weight"`         // of a sample under the model's own label; 0 leaves them out
-	MinProxyConfidence float64 `json:"min_proxy_confidence"` // below it, a proxy label is not used; 0 to 1
+	Labelling
+	Active  Active               `json:"active"`
+	Quality Quality              `json:"quality"`
+	Augment dataset.Augmentation `json:"augment"`
+	Sampling
+	Evaluation
+
+	Threads int `json:"threads"` // of the training process; 0 is all cores
+}
+
+// What training begins with.
+const (
+	Scratch = "scratch" // weights drawn by the seed
+	Warm    = "warm"    // the parent's weights; all learn
+	Head    = "head"    // the parent's weights; the last layer learns, the others stay bit for bit
+)
+
+// Labelling says whose labels are used, and how much they weigh.
+type Labelling struct {
+	Sources            []string `json:"sources,omitempty"`    // human, proxy; empty is both
+	HumanWeight        float64  `json:"human_weight"`         // of a sample labelled by a person
+	ProxyWeight        float64  `json:"proxy_weight"`         // of a sample under the model's own label; 0 leaves them out
+	MinProxyConfidence float64  `json:"min_proxy_confidence"` // below it, a proxy label is not used; 0 to 1
 	// ProxyUntil leaves out proxy labels of predictions made at or after it: once
 	// a model is known to fail, its confidence is no reason to believe it. Zero
 	// is no limit.
 	ProxyUntil time.Time `json:"proxy_until,omitzero"`
+	// Disagreement is how much of a human label's weight is lost when the people
+	// who were asked disagree, 0 to 1: the weight becomes
+	// HumanWeight x (1 - Disagreement x (1 - share of them behind the label)).
+	Disagreement float64 `json:"disagreement,omitempty"`
+}
 
-	Replay  int     `json:"replay"`  // samples of the base dataset, evenly by class share; -1 is all
-	Holdout float64 `json:"holdout"` // share of production samples that is never trained on, 0 to below 1
+// Active prefers the samples that have most to teach when there are more
+// production samples than wanted: those that people labelled first.
+type Active struct {
+	MaxProduction int     `json:"max_production,omitempty"` // most production samples; 0 is all
+	Prefer        string  `json:"prefer,omitempty"`         // Uncertain (also when empty) or Surprising
+	Random        float64 `json:"random,omitempty"`         // share of the places for human labels that is drawn by lot, 0 to 1
+}
 
-	Threads int `json:"threads"` // of the training process; 0 is all cores
+// What makes a labelled sample worth learning from.
+const (
+	Uncertain  = "uncertain"  // the model was least sure of its answer (Lewis & Gale, 1994)
+	Surprising = "surprising" // the label was least likely by the model's answer: sure and wrong first, sure and right last
+)
+
+// Quality looks for wrong labels by cross-validation with a short training
+// ([estimate.ConfidentLearning]), and gives slices known to be weak more weight.
+// Samples that a user flagged or corrected and nobody labelled are never used.
+type Quality struct {
+	Folds       int      `json:"folds,omitempty"`        // 2 to 20; 0 does not check
+	Epochs      int      `json:"epochs,omitempty"`       // of the short training; 0 is 4
+	ProxyFactor float64  `json:"proxy_factor,omitempty"` // weight of a suspect proxy label times this, 0 to 1; 0 drops it
+	HumanFactor float64  `json:"human_factor,omitempty"` // likewise of a human label, over 0 to 1: it is never dropped; 1 only reports it
+	BaseFactor  float64  `json:"base_factor,omitempty"`  // likewise of a base sample
+	Weak        []string `json:"weak,omitempty"`         // slices: class=LABEL, predicted=LABEL, stratum=NAME, confidence=LOW..HIGH
+	WeakFactor  float64  `json:"weak_factor,omitempty"`  // weight of samples in any of them times this, at least 1
+}
+
+// Sampling says how many of each class are seen: of the base dataset, against
+// forgetting, and of all, against imbalance.
+type Sampling struct {
+	Replay    int    `json:"replay"`               // samples of the base dataset; -1 is all
+	ReplayBy  string `json:"replay_by,omitempty"`  // ByShare (also when empty): each class by its share; Evenly: as many of each
+	Balance   string `json:"balance,omitempty"`    // None (also when empty), Sqrt or Equal
+	BalanceBy string `json:"balance_by,omitempty"` // ByWeights (also when empty) or BySamples: by leaving out and repeating
+}
+
+// How base samples are shared out, and how classes are balanced.
+const (
+	ByShare   = "share"
+	Evenly    = "even"
+	None      = "none"
+	Sqrt      = "sqrt"  // each class counts by the square root of what it has
+	Equal     = "equal" // each class counts the same
+	ByWeights = "weights"
+	BySamples = "samples"
+)
+
+// Evaluation is what is kept back.
+type Evaluation struct {
+	Holdout    float64 `json:"holdout"`    // share of production samples that is never trained on, 0 to below 1
+	Validation float64 `json:"validation"` // share of the training samples that validates, 0 to 0.5
 }
 
 // DefaultOptions suit 28x28 garments on two cores. Proxy labels weigh next to
@@ -55,40 +126,13 @@ type Options struct {
 // and at a weight of 0.2 they took a third off the challenger's accuracy.
 func DefaultOptions() Options {
 	return Options{
-		Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4,
-		Patience: 5, Validation: 0.1, Seed: 1,
-		HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95, Replay: 6000, Holdout: 0.3,
+		Start: Scratch, Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4,
+		Patience: 5, Seed: 1,
+		Labelling:  Labelling{HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95},
+		Active:     Active{Prefer: Uncertain, Random: 0.2},
+		Quality:    Quality{Epochs: 4, HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},
+		Augment:    dataset.Augmentation{Share: 0.5},
+		Sampling:   Sampling{Replay: 6000, ReplayBy: ByShare, Balance: None, BalanceBy: ByWeights},
+		Evaluation: Evaluation{Holdout: 0.3, Validation: 0.1},
 	}
-}
-
-// Validate reports every fault at once; the error is [dg.ErrInvalid].
-func (o Options) Validate() error {
-	var errs []error
-	want := func(ok bool, format string, a ...any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf(format, a...))
-		}
-	}
-	want(len(o.Hidden) <= 8, "hidden: %d layers, want at most 8", len(o.Hidden))
-	for i, h := range o.Hidden {
-		want(h >= 1 && h <= 8192, "hidden[%d] %d: want 1 to 8192", i, h)
-	}
-	want(o.Epochs >= 1 && o.Epochs <= 100_000, "epochs %d: want 1 to 100000", o.Epochs)
-	want(o.Batch >= 1 && o.Batch <= 8192, "batch %d: want 1 to 8192", o.Batch)
-	want(o.LearningRate > 0 && o.LearningRate <= 1e6, "learning_rate %g: want over 0, at most 1e6", o.LearningRate)
-	want(o.Momentum >= 0 && o.Momentum < 1, "momentum %g: want 0 to below 1", o.Momentum)
-	want(o.MaxNorm >= 0, "max_norm %g: want 0 or more", o.MaxNorm)
-	want(o.WeightDecay >= 0 && o.WeightDecay < 1, "weight_decay %g: want 0 to below 1", o.WeightDecay)
-	want(o.Patience >= 0, "patience %d: want 0 or more", o.Patience)
-	want(o.Validation >= 0 && o.Validation <= 0.5, "validation %g: want 0 to 0.5", o.Validation)
-	want(o.HumanWeight > 0 && !math.IsInf(o.HumanWeight, 1), "human_weight %g: want over 0", o.HumanWeight)
-	want(o.ProxyWeight >= 0 && o.ProxyWeight <= o.HumanWeight, "proxy_weight %g: want 0 to human_weight (%g)", o.ProxyWeight, o.HumanWeight)
-	want(o.MinProxyConfidence >= 0 && o.MinProxyConfidence <= 1, "min_proxy_confidence %g: want 0 to 1", o.MinProxyConfidence)
-	want(o.Replay >= -1, "replay %d: want -1 (all) or more", o.Replay)
-	want(o.Holdout >= 0 && o.Holdout < 1, "holdout %g: want 0 to below 1", o.Holdout)
-	want(o.Threads >= 0 && o.Threads <= 1024, "threads %d: want 0 (all) to 1024", o.Threads)
-	if len(errs) > 0 {
-		return fmt.Errorf("trainer: options: %w: %w", dg.ErrInvalid, errors.Join(errs...))
-	}
-	return nil
 }

@@ -223,14 +223,14 @@ func TestKillingTheChildLosesAnEpochAtMost(t *testing.T) {
 		_, err := Spawn(t.Context(), exe, nil, job, nil)
 		failed <- err
 	}()
-	wait(t, "two epochs", func() bool { s, err := readCheckpoint(job.Dir, spec); return err == nil && s.Epoch >= 2 })
+	wait(t, "two epochs", func() bool { s, err := readCheckpoint(job.Dir, spec, spec); return err == nil && s.Epoch >= 2 })
 	if err := syscall.Kill(childPID(t, pidFile), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("Spawn of a killed child: %v", err)
 	}
-	before, err := readCheckpoint(job.Dir, spec)
+	before, err := readCheckpoint(job.Dir, spec, spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestCancellingStopsTheChildAndKeepsTheCheckpoint(t *testing.T) {
 	if pid := childPID(t, pidFile); alive(pid) {
 		t.Errorf("child %d is still there", pid)
 	}
-	s, err := readCheckpoint(job.Dir, network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10})
+	s, err := readCheckpoint(job.Dir, network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10}, network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10})
 	if err != nil || s.Epoch < 2 {
 		t.Errorf("checkpoint %+v, %v", s, err)
 	}

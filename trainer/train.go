@@ -33,7 +33,7 @@ func Train(ctx context.Context, job Job, progress func(Progress)) (*network.Arti
 	if err != nil {
 		return nil, fmt.Errorf("trainer: open store: %w", err)
 	}
-	return train(ctx, job, stored{store, job.Buckets.Datasets}, progress)
+	return train(ctx, job, stored{store, job.Buckets.Datasets, job.Buckets.Models}, progress)
 }
 
 func train(ctx context.Context, job Job, src source, progress func(Progress)) (*network.Artifact, error) {
@@ -84,6 +84,7 @@ type training struct {
 	spec     network.Spec
 	state    *state
 	learner  *network.Learner
+	feed     *feed
 	progress func(Progress)
 
 	order   []int
@@ -97,15 +98,14 @@ type training struct {
 func newTraining(job Job, key string, m *material, progress func(Progress)) (*training, error) {
 	o := job.Options
 	t := &training{
-		job: job, m: m, progress: progress, began: time.Now(),
-		spec:  network.Spec{Architecture: network.MLP, Inputs: m.pre.Size(), Hidden: o.Hidden, Classes: len(m.base.Classes)},
-		order: make([]int, m.train.len()), labels: make([]int, 0, o.Batch), weights: make([]float32, 0, o.Batch),
+		job: job, m: m, progress: progress, began: time.Now(), spec: specOf(o, m.base),
+		labels: make([]int, 0, o.Batch), weights: make([]float32, 0, o.Batch),
 	}
 	if err := t.spec.Validate(); err != nil {
 		return nil, err
 	}
 	digest := m.digest()
-	s, err := readCheckpoint(job.Dir, t.spec)
+	s, err := readCheckpoint(job.Dir, t.spec, t.learns())
 	switch {
 	case err == nil && s.Job == key && s.Samples == digest:
 		slog.Info("training resumes", "component", "trainer", "run", job.RunID, "epoch", s.Epoch)
@@ -114,18 +114,45 @@ func newTraining(job Job, key string, m *material, progress func(Progress)) (*tr
 			slog.Warn("checkpoint is not of this job: training from the start", "component", "trainer", "run", job.RunID, "error", err)
 		}
 		w := network.NewWeights(t.spec, rand.New(rand.NewPCG(o.Seed, streamWeights)))
+		if m.parent != nil {
+			w = m.parent.Weights
+		}
 		s = &state{Job: key, Samples: digest, BestLoss: math.MaxFloat64, weights: w, best: w}
 	default:
 		return nil, err
 	}
 	t.state = s
-	if t.learner, err = network.NewLearner(t.spec, o.Batch, s.weights, s.velocity); err != nil {
+	learned := s.weights
+	if o.starts() == Head {
+		learned = s.weights.Head(t.spec)
+	}
+	if t.learner, err = network.NewLearner(t.learns(), o.Batch, learned, s.velocity); err != nil {
 		return nil, err
 	}
 	if s.velocity == nil {
 		s.velocity = t.learner.Velocity()
 	}
-	return t, nil
+	t.account(learned)
+	t.feed, err = newFeed(t)
+	return t, err
+}
+
+// learns is the part of the network whose weights move: all of it, or the head.
+func (t *training) learns() network.Spec {
+	if t.job.Options.starts() == Head {
+		return t.spec.Head()
+	}
+	return t.spec
+}
+
+// account notes what training begins with.
+func (t *training) account(learned network.Weights) {
+	a := &t.m.account.Start
+	a.From, a.Learned = t.job.Options.starts(), parameters(learned)
+	a.Frozen = t.spec.Parameters() - a.Learned
+	if t.m.parent != nil {
+		a.Parent = t.job.Parent
+	}
 }
 
 // digest covers ids, labels, weights and pixels of both splits, in order.
@@ -149,12 +176,16 @@ func (t *training) run(ctx context.Context) error {
 		}
 	}
 	for t.state.Epoch < t.job.Options.Epochs && !t.stale() {
+		began, rate := time.Now(), t.rate(0, 1)
 		if err := t.epoch(ctx); err != nil {
 			return err
 		}
-		if err := t.judge(); err != nil {
+		point, err := t.judge()
+		if err != nil {
 			return err
 		}
+		point.LearningRate, point.Seconds = rate, math.Round(time.Since(began).Seconds()*1000)/1000
+		t.state.plot(point)
 		if err := t.state.save(t.job.Dir); err != nil {
 			return err
 		}
@@ -171,19 +202,16 @@ func (t *training) stale() bool {
 // seed and epoch.
 func (t *training) epoch(ctx context.Context) error {
 	o, s := t.job.Options, t.state
-	for i := range t.order {
-		t.order[i] = i
-	}
-	rng := rand.New(rand.NewPCG(o.Seed, streamEpoch+uint64(s.Epoch)))
-	rng.Shuffle(len(t.order), func(i, j int) { t.order[i], t.order[j] = t.order[j], t.order[i] })
+	t.order = epochOrder(t.order, &t.m.train, t.m.draws, rand.New(rand.NewPCG(o.Seed, streamEpoch+uint64(s.Epoch))))
 	steps := (len(t.order) + o.Batch - 1) / o.Batch
 	var loss, correct, weight float64
 	for step := range steps {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("trainer: stopped in epoch %d, step %d of %d (the checkpoint holds %d epochs): %w", s.Epoch+1, step+1, steps, s.Epoch, context.Cause(ctx))
 		}
-		batch := t.order[step*o.Batch : min(len(t.order), (step+1)*o.Batch)]
-		st, err := t.step(batch, network.SGD{LearningRate: t.rate(step, steps), Momentum: o.Momentum, WeightDecay: o.WeightDecay, MaxNorm: o.MaxNorm})
+		at := step * o.Batch
+		batch := t.order[at:min(len(t.order), at+o.Batch)]
+		st, err := t.step(batch, at, network.SGD{LearningRate: t.rate(step, steps), Momentum: o.Momentum, WeightDecay: o.WeightDecay, MaxNorm: o.MaxNorm})
 		if err != nil {
 			return t.explain(err, step, steps)
 		}
@@ -196,11 +224,13 @@ func (t *training) epoch(ctx context.Context) error {
 	return nil
 }
 
-func (t *training) step(batch []int, sgd network.SGD) (network.Stats, error) {
-	in, size := t.learner.Input(), t.m.train.size
+// step learns from a batch that begins at the given place of the epoch's order.
+func (t *training) step(batch []int, at int, sgd network.SGD) (network.Stats, error) {
+	if err := t.feed.fill(batch, t.state.Epoch, at, t.learner.Input()); err != nil {
+		return network.Stats{}, err
+	}
 	t.labels, t.weights = t.labels[:0], t.weights[:0]
-	for row, i := range batch {
-		t.m.pre.Pixels(t.m.train.image(i), in[row*size:][:size])
+	for _, i := range batch {
 		t.labels = append(t.labels, t.m.train.labels[i])
 		t.weights = append(t.weights, t.m.train.weights[i])
 	}
@@ -213,7 +243,12 @@ const lastRate = 0.02
 // rate falls from LearningRate to its fiftieth along a cosine.
 func (t *training) rate(step, steps int) float64 {
 	done := (float64(t.state.Epoch) + float64(step)/float64(steps)) / float64(t.job.Options.Epochs)
-	return t.job.Options.LearningRate * (lastRate + (1-lastRate)*(1+math.Cos(math.Pi*done))/2)
+	return falling(t.job.Options.LearningRate, done)
+}
+
+// falling is what is left of a rate when a share of the training is done.
+func falling(rate, done float64) float64 {
+	return rate * (lastRate + (1-lastRate)*(1+math.Cos(math.Pi*done))/2)
 }
 
 // explain adds place and likely cause to a loss that is no number any more.
@@ -228,25 +263,31 @@ func (t *training) explain(err error, step, steps int) error {
 
 // judge measures the epoch on the validation samples and keeps the best
 // weights; without validation samples the last are the best.
-func (t *training) judge() error {
+func (t *training) judge() (network.Epoch, error) {
 	s := t.state
-	s.weights, s.velocity = t.learner.Weights(), t.learner.Velocity()
+	learned := t.learner.Weights()
+	if s.velocity = t.learner.Velocity(); t.job.Options.starts() == Head {
+		learned = s.weights.WithHead(learned)
+	}
+	s.weights = learned
+	point := network.Epoch{Epoch: s.Epoch, TrainLoss: s.TrainLoss, TrainAccuracy: s.TrainAcc}
 	if err := s.weights.Check(t.spec); err != nil {
-		return t.explain(fmt.Errorf("%w: %w", network.ErrDiverged, err), 0, 0)
+		return point, t.explain(fmt.Errorf("%w: %w", network.ErrDiverged, err), 0, 0)
 	}
 	loss, accuracy := s.TrainLoss, 0.0
 	if t.m.valid.len() > 0 {
 		logits, err := t.logits(s.weights, t.m.valid.pixels)
 		if err != nil {
-			return err
+			return point, err
 		}
 		loss = network.LogLoss(logits, t.m.valid.labels, t.m.valid.weights, t.spec.Classes, 1)
 		accuracy = weightedAccuracy(logits, t.m.valid.labels, t.m.valid.weights, t.spec.Classes)
+		point.ValidationLoss, point.ValidationAccuracy = loss, accuracy
 	}
 	if s.Stale++; loss < s.BestLoss || t.m.valid.len() == 0 {
 		s.best, s.BestEpoch, s.BestLoss, s.ValidAcc, s.Stale = s.weights, s.Epoch, loss, accuracy, 0
 	}
-	return nil
+	return point, nil
 }
 
 // logits runs images through weights, some thousand at a time.

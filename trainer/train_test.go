@@ -24,11 +24,19 @@ type memory struct {
 	set    dataset.Set
 	mu     sync.Mutex
 	images map[string][]byte // bucket/key
-	fault  error             // of Base
-	broken error             // of every Image
+	parent *network.Artifact
+	fault  error // of Base
+	broken error // of every Image
 }
 
 func (m *memory) Base(context.Context, string) (dataset.Set, error) { return m.set, m.fault }
+
+func (m *memory) Parent(_ context.Context, ref dg.ModelRef) (*network.Artifact, error) {
+	if m.parent == nil {
+		return nil, fmt.Errorf("%s: %w", ref, dg.ErrNotFound)
+	}
+	return m.parent, nil
+}
 
 func (m *memory) Image(_ context.Context, bucket, key string) ([]byte, error) {
 	m.mu.Lock()
@@ -74,11 +82,15 @@ func mustTrain(t testing.TB, job Job, src source) *network.Artifact {
 	return a
 }
 
-// timeless is the artifact without the one field that tells runs apart.
+// timeless is the artifact without the times, which tell runs of one job apart.
 func timeless(t testing.TB, a *network.Artifact) dg.ModelRef {
 	t.Helper()
 	b := *a
 	b.Manifest.FinishedAt = time.Time{}
+	b.Manifest.Curves = slices.Clone(b.Manifest.Curves)
+	for i := range b.Manifest.Curves {
+		b.Manifest.Curves[i].Seconds = 0
+	}
 	files, err := b.Files()
 	if err != nil {
 		t.Fatal(err)
@@ -202,6 +214,7 @@ func TestInterruptedAndResumedEqualsUninterrupted(t *testing.T) {
 
 	job := quick(t)
 	job.Options.Epochs = 5
+	spec := network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10}
 	done := 0 // epochs in the checkpoint; an epoch has six steps
 	for _, steps := range []int{0, 3, 8, 5, 6, 13} {
 		left := steps
@@ -210,7 +223,7 @@ func TestInterruptedAndResumedEqualsUninterrupted(t *testing.T) {
 			t.Fatalf("stopped after %d steps: error %v", steps, err)
 		}
 		done += steps / 6
-		s, err := readCheckpoint(job.Dir, network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10})
+		s, err := readCheckpoint(job.Dir, spec, spec)
 		if err != nil || s.Epoch != done {
 			t.Fatalf("stopped after %d more steps: checkpoint %+v (%v), want %d epochs", steps, s, err, done)
 		}
@@ -371,11 +384,20 @@ func TestOptionsReportEveryFault(t *testing.T) {
 	if err := DefaultOptions().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	err := Options{Hidden: []int{0}, Momentum: 1, Holdout: 1, Replay: -2, ProxyWeight: 2, HumanWeight: 1}.Validate()
+	o := Options{Start: "cold", Hidden: []int{0}, Momentum: 1,
+		Labelling:  Labelling{ProxyWeight: 2, HumanWeight: 1, Sources: []string{"oracle"}, Disagreement: 2},
+		Active:     Active{MaxProduction: -1, Prefer: "best", Random: 2},
+		Quality:    Quality{Folds: 1, Epochs: -1, ProxyFactor: 2, Weak: []string{"shoes"}},
+		Augment:    dataset.Augmentation{Rotation: 900},
+		Sampling:   Sampling{Replay: -2, ReplayBy: "luck", Balance: "fair", BalanceBy: "hand"},
+		Evaluation: Evaluation{Holdout: 1, Validation: 1}}
+	err := o.Validate()
 	if !errors.Is(err, dg.ErrInvalid) {
 		t.Fatalf("error %v", err)
 	}
-	for _, want := range []string{"hidden[0]", "epochs", "batch", "learning_rate", "momentum", "holdout", "replay", "proxy_weight"} {
+	for _, want := range []string{"hidden[0]", "epochs", "batch", "learning_rate", "momentum", "holdout", "replay -2", "proxy_weight",
+		"start", "sources", "disagreement", "max_production", "prefer", "active.random", "folds", "quality.epochs", "proxy_factor", "human_factor", "base_factor",
+		`weak "shoes"`, "weak_factor", "rotation", "replay_by", "balance \"fair\"", "balance_by", "validation"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)
 		}

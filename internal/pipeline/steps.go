@@ -65,27 +65,31 @@ func (p *Pipelines) compose(ctx context.Context, runID string, in RetrainInput) 
 		since = s
 		o.ProxyUntil = s // what the champion says since then is what is in doubt
 	}
-	records, err := ledger.All(p.d.Ledger.Training(ctx, dg.Interval{Start: since.Add(-p.o.Lookback), End: now}))
+	iv := dg.Interval{Start: since.Add(-p.o.Lookback), End: now}
+	records, err := ledger.All(p.d.Ledger.Training(ctx, iv))
 	if err != nil {
 		return composed{}, err
 	}
 	m := artifact.Manifest
 	examples, account := trainer.ComposeReport(records, m.Classes, p.d.Buckets, o)
-	job := trainer.Job{RunID: runID, Model: p.o.Model, Dataset: m.Dataset, Examples: examples, Parent: champion.Version,
+	account.Labelling.Interval = &iv
+	l := account.Labelling
+	job := trainer.Job{RunID: runID, Model: p.o.Model, Dataset: m.Dataset, Examples: examples, Composition: account, Parent: champion.Version,
 		Options: o, Buckets: p.d.Buckets, StartedAt: now}
 	if err := p.keepJob(runID, job); err != nil {
 		return composed{}, err
 	}
-	p.log.Info("training set composed", "run", runID, "parent", champion.Version.Short(), "human", account.Human, "proxy", account.Proxy,
-		"held_out", account.Held, "unlabelled", account.Unlabelled, "doubted", account.Doubted, "low_confidence", account.LowConfidence,
-		"unknown_label", account.UnknownLabel)
-	return composed{Parent: champion.Version, Human: account.Human, Proxy: account.Proxy}, nil
+	p.log.Info("training set composed", "run", runID, "parent", champion.Version.Short(), "human", l.Human, "proxy", l.Proxy,
+		"held_out", account.Evaluation.Held, "unlabelled", l.Unlabelled, "doubted", l.Doubted, "known_errors", account.Quality.KnownErrors,
+		"low_confidence", l.LowConfidence, "unknown_label", l.UnknownLabel, "over_the_cap", account.Active.LeftOut)
+	return composed{Parent: champion.Version, Human: l.Human, Proxy: l.Proxy}, nil
 }
 
 // prepare keeps a job on a dataset alone.
 func (p *Pipelines) prepare(ctx context.Context, runID string, in TrainInput) (any, error) {
 	p.stage(ctx, runID, "compose", "preparing")
 	o := p.o.Train
+	o.Start = trainer.Scratch // what is configured is for retraining; asked for, it starts from the champion
 	if len(in.Options) > 0 {
 		d := json.NewDecoder(bytes.NewReader(in.Options))
 		d.DisallowUnknownFields()
@@ -94,7 +98,15 @@ func (p *Pipelines) prepare(ctx context.Context, runID string, in TrainInput) (a
 		}
 	}
 	o.Replay = -1 // the dataset is all there is
-	return nil, p.keepJob(runID, trainer.Job{RunID: runID, Model: p.o.Model, Dataset: in.Dataset, Options: o, Buckets: p.d.Buckets, StartedAt: p.o.Now().UTC()})
+	job := trainer.Job{RunID: runID, Model: p.o.Model, Dataset: in.Dataset, Options: o, Buckets: p.d.Buckets, StartedAt: p.o.Now().UTC()}
+	if o.Start == trainer.Warm || o.Start == trainer.Head {
+		champion, _, err := p.champion(ctx)
+		if err != nil {
+			return nil, err
+		}
+		job.Parent = champion.Version
+	}
+	return nil, p.keepJob(runID, job)
 }
 
 func (p *Pipelines) keepJob(runID string, job trainer.Job) error {

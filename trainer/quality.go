@@ -1,0 +1,226 @@
+package trainer
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	dg "driftgate"
+	"driftgate/internal/estimate"
+	"driftgate/internal/network"
+)
+
+// The short training of the label check: one narrow hidden layer.
+const (
+	checkHidden   = 64
+	checkEpochs   = 4
+	checkBatch    = 64
+	checkRate     = 0.1
+	checkMomentum = 0.9
+	checkNorm     = 0.5
+	maxChecked    = 50_000_000 // probabilities held at once
+)
+
+// check looks for labels that are probably wrong: every sample is judged by a
+// model that learned from the other folds only, and a label against which that
+// model is confident is a suspect (Northcutt et al., 2021). Proxy labels that
+// are suspect are dropped or lowered; those of people and of the base dataset
+// are reported and, if wished, lowered.
+func (m *material) check(ctx context.Context, o Options, progress func(Progress)) error {
+	q := o.Quality
+	if q.Folds == 0 {
+		return nil
+	}
+	a := &m.account.Quality
+	a.Folds, a.Suspects = q.Folds, map[string]int{}
+	probabilities, err := m.crossValidate(ctx, o, progress)
+	if err != nil {
+		return err
+	}
+	labels := slices.Concat(m.train.labels, m.valid.labels)
+	noise, err := estimate.ConfidentLearning(labels, probabilities)
+	if err != nil {
+		return fmt.Errorf("trainer: check labels: %w", err)
+	}
+	a.Checked, a.Accuracy = len(labels), m.checkAccuracy(probabilities)
+	drop := map[int]bool{}
+	for _, i := range noise.Suspects {
+		s, at := m.at(i)
+		factor := map[string]float64{baseSource: q.BaseFactor, string(dg.HumanLabel): q.HumanFactor, string(dg.ProxyLabel): q.ProxyFactor}[s.sources[at]]
+		looks := confidentOf(probabilities[i], noise.Thresholds)
+		suspect := network.Suspect{ID: s.ids[at], Source: s.sources[at], Label: m.base.Classes[s.labels[at]],
+			Looks: m.base.Classes[looks], Confidence: math.Round(probabilities[i][looks]*1000) / 1000, Action: "reported"}
+		switch {
+		case factor == 0:
+			suspect.Action = "dropped"
+			drop[i] = true
+			a.Dropped++
+		case factor < 1:
+			suspect.Action = "lowered"
+			s.weights[at] *= float32(factor)
+			a.Lowered++
+		}
+		a.Suspects[suspect.Source]++
+		a.List = append(a.List, suspect)
+	}
+	slices.SortStableFunc(a.List, func(x, y network.Suspect) int {
+		return cmp.Or(cmp.Compare(y.Confidence, x.Confidence), cmp.Compare(x.ID, y.ID))
+	})
+	a.List = slices.Clone(a.List[:min(len(a.List), network.MaxSuspects)])
+	trained := m.train.len()
+	m.valid.remove(func(i int) bool { return drop[trained+i] })
+	m.train.remove(func(i int) bool { return drop[i] })
+	return nil
+}
+
+// at is sample i of training and validation together.
+func (m *material) at(i int) (*samples, int) {
+	if n := m.train.len(); i >= n {
+		return &m.valid, i - n
+	}
+	return &m.train, i
+}
+
+// remove takes samples out, in place.
+func (s *samples) remove(gone func(i int) bool) {
+	n := 0
+	for i := range s.labels {
+		if gone(i) {
+			continue
+		}
+		copy(s.pixels[n*s.size:][:s.size], s.image(i))
+		s.labels[n], s.weights[n], s.ids[n], s.sources[n] = s.labels[i], s.weights[i], s.ids[i], s.sources[i]
+		n++
+	}
+	s.pixels, s.labels, s.weights, s.ids, s.sources = s.pixels[:n*s.size], s.labels[:n], s.weights[:n], s.ids[:n], s.sources[:n]
+}
+
+// crossValidate returns the probabilities of every sample, training before
+// validation, by a model that has not seen it.
+func (m *material) crossValidate(ctx context.Context, o Options, progress func(Progress)) ([][]float64, error) {
+	n, classes := m.train.len()+m.valid.len(), len(m.base.Classes)
+	if n*classes > maxChecked {
+		return nil, fmt.Errorf("trainer: check labels: %d samples of %d classes: want at most %d probabilities, or quality.folds 0: %w", n, classes, maxChecked, dg.ErrInvalid)
+	}
+	fold := make([]int, n)
+	for i := range fold {
+		s, at := m.at(i)
+		fold[i] = int(share(o.Seed, "fold", s.ids[at]) * float64(o.Quality.Folds))
+	}
+	out := make([][]float64, n)
+	for k := range o.Quality.Folds {
+		progress(Progress{Phase: Checking, Step: k + 1, Steps: o.Quality.Folds, Epochs: o.Epochs})
+		var learn, judge []int
+		for i, f := range fold {
+			if f == k {
+				judge = append(judge, i)
+			} else {
+				learn = append(learn, i)
+			}
+		}
+		if err := m.judgeFold(ctx, o, k, learn, judge, out); err != nil {
+			return nil, fmt.Errorf("trainer: check labels: fold %d of %d: %w", k+1, o.Quality.Folds, err)
+		}
+	}
+	return out, nil
+}
+
+// judgeFold trains briefly on learn and writes the probabilities of judge.
+func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, judge []int, out [][]float64) error {
+	spec := network.Spec{Architecture: network.MLP, Inputs: m.pre.Size(), Hidden: []int{checkHidden}, Classes: len(m.base.Classes)}
+	rng := rand.New(rand.NewPCG(o.Seed, streamCheck+uint64(fold)))
+	l, err := network.NewLearner(spec, checkBatch, network.NewWeights(spec, rng), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Close() }() // frees memory, keeps nothing
+	epochs := cmp.Or(o.Quality.Epochs, checkEpochs)
+	steps := (len(learn) + checkBatch - 1) / checkBatch
+	for e := range epochs {
+		rng.Shuffle(len(learn), func(i, j int) { learn[i], learn[j] = learn[j], learn[i] })
+		for step := range steps {
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("stopped: %w", context.Cause(ctx))
+			}
+			done := (float64(e) + float64(step)/float64(steps)) / float64(epochs)
+			sgd := network.SGD{LearningRate: falling(checkRate, done), Momentum: checkMomentum, MaxNorm: checkNorm}
+			if err := m.learn(l, learn[step*checkBatch:min(len(learn), (step+1)*checkBatch)], sgd); err != nil {
+				return err
+			}
+		}
+	}
+	w, x, size := l.Weights(), []float32(nil), m.pre.Size()
+	const chunk = 1024
+	for part := range slices.Chunk(judge, chunk) {
+		x = append(x[:0], make([]float32, len(part)*size)...)
+		for row, i := range part {
+			s, at := m.at(i)
+			m.pre.Pixels(s.image(at), x[row*size:][:size])
+		}
+		logits, err := network.Infer(spec, w, x)
+		if err != nil {
+			return err
+		}
+		for row, i := range part {
+			out[i] = softmax(logits[row*spec.Classes:][:spec.Classes])
+		}
+	}
+	return nil
+}
+
+// learn is one step on the given samples.
+func (m *material) learn(l *network.Learner, batch []int, sgd network.SGD) error {
+	size := m.pre.Size()
+	labels, weights := make([]int, len(batch)), make([]float32, len(batch))
+	for row, i := range batch {
+		s, at := m.at(i)
+		m.pre.Pixels(s.image(at), l.Input()[row*size:][:size])
+		labels[row], weights[row] = s.labels[at], s.weights[at]
+	}
+	_, err := l.Step(labels, weights, sgd)
+	return err
+}
+
+func softmax(logits []float32) []float64 {
+	top, sum := slices.Max(logits), 0.0
+	out := make([]float64, len(logits))
+	for i, v := range logits {
+		out[i] = math.Exp(float64(v - top))
+		sum += out[i]
+	}
+	for i := range out {
+		out[i] = min(1, out[i]/sum)
+	}
+	return out
+}
+
+// confidentOf is the likeliest class whose probability reaches its threshold;
+// a suspect has one.
+func confidentOf(p, thresholds []float64) int {
+	best := -1
+	for j, x := range p {
+		if x >= thresholds[j] && thresholds[j] > 0 && (best < 0 || x > p[best]) {
+			best = j
+		}
+	}
+	return max(best, 0)
+}
+
+// checkAccuracy is the checking models' accuracy where labels are not the
+// model's own.
+func (m *material) checkAccuracy(probabilities [][]float64) float64 {
+	right, n := 0, 0
+	for i, p := range probabilities {
+		s, at := m.at(i)
+		if s.sources[at] == string(dg.ProxyLabel) {
+			continue
+		}
+		if n++; slices.Index(p, slices.Max(p)) == s.labels[at] {
+			right++
+		}
+	}
+	return float64(right) / float64(max(1, n))
+}
