@@ -162,41 +162,89 @@ func pairedVariance(up, down []cell) (variance, correlation float64) {
 // each has minCell pairs and the next fraction is more than cellSpan away. What
 // is left over joins the last. A group without any pair stays whole.
 func joinStrata(strata []PairStratum) []PairStratum {
-	sorted := slices.Clone(strata)
-	slices.SortStableFunc(sorted, func(a, b PairStratum) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Fraction, b.Fraction), cmp.Compare(a.N, b.N))
-	})
-	var cells []PairStratum
-	for _, h := range sorted {
-		h.N = max(h.N, h.Pairs)
-		if h.N == 0 {
-			continue
-		}
-		if last := len(cells) - 1; last >= 0 && cells[last].Group == h.Group &&
-			(cells[last].Pairs < minCell || h.Fraction <= cells[last].Fraction*cellSpan) {
-			cells[last] = joined(cells[last], h)
-			continue
-		}
-		cells = append(cells, h)
-	}
-	// A group's last cell may have stayed short of pairs.
 	var out []PairStratum
-	for _, h := range cells {
-		if last := len(out) - 1; last >= 0 && out[last].Group == h.Group && h.Pairs < minCell {
-			out[last] = joined(out[last], h)
-			continue
+	for _, members := range joinMembers(strata) {
+		var cell PairStratum
+		for i, m := range members {
+			h := strata[m]
+			h.N = max(h.N, h.Pairs)
+			if i == 0 {
+				cell = h
+				continue
+			}
+			cell.N += h.N
+			cell.Pairs += h.Pairs
+			cell.BothRight += h.BothRight
+			cell.Gains += h.Gains
+			cell.Losses += h.Losses
 		}
-		out = append(out, h)
+		out = append(out, cell)
 	}
 	return out
 }
 
-// joined adds h to cell, which keeps its own fraction as the mark to measure from.
-func joined(cell, h PairStratum) PairStratum {
-	cell.N += h.N
-	cell.Pairs += h.Pairs
-	cell.BothRight += h.BothRight
-	cell.Gains += h.Gains
-	cell.Losses += h.Losses
-	return cell
+// joinMembers are the strata of each cell, by their place; those without
+// predictions are in none.
+func joinMembers(strata []PairStratum) [][]int {
+	var sorted []int
+	for i, h := range strata {
+		if h.N > 0 || h.Pairs > 0 {
+			sorted = append(sorted, i)
+		}
+	}
+	slices.SortStableFunc(sorted, func(i, j int) int {
+		a, b := strata[i], strata[j]
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Fraction, b.Fraction), cmp.Compare(a.N, b.N))
+	})
+	type group struct {
+		first   PairStratum // whose group and fraction are the cell's mark
+		pairs   int
+		members []int
+	}
+	var cells []group
+	for _, i := range sorted {
+		h := strata[i]
+		if last := len(cells) - 1; last >= 0 && cells[last].first.Group == h.Group &&
+			(cells[last].pairs < minCell || h.Fraction <= cells[last].first.Fraction*cellSpan) {
+			cells[last].pairs += h.Pairs
+			cells[last].members = append(cells[last].members, i)
+			continue
+		}
+		cells = append(cells, group{h, h.Pairs, []int{i}})
+	}
+	// A group's last cell may have stayed short of pairs.
+	var joined []group
+	for _, c := range cells {
+		if last := len(joined) - 1; last >= 0 && joined[last].first.Group == c.first.Group && c.pairs < minCell {
+			joined[last].members = append(joined[last].members, c.members...)
+			continue
+		}
+		joined = append(joined, c)
+	}
+	out := make([][]int, len(joined))
+	for i, c := range joined {
+		out[i] = c.members
+	}
+	return out
+}
+
+// SampleWeights tells for each stratum, in the order given, how many predictions
+// one of its samples stands for: N/m of the strata that it is joined with, as
+// [PairedDifference] joins them. A stratum without predictions or samples, in a
+// group without any, weighs 0.
+func SampleWeights(strata []PairStratum) []float64 {
+	out := make([]float64, len(strata))
+	for _, members := range joinMembers(strata) {
+		var n, pairs float64
+		for _, m := range members {
+			n += float64(max(strata[m].N, strata[m].Pairs))
+			pairs += float64(strata[m].Pairs)
+		}
+		for _, m := range members {
+			if pairs > 0 {
+				out[m] = n / pairs
+			}
+		}
+	}
+	return out
 }

@@ -221,3 +221,29 @@ func FuzzPairedDifference(f *testing.F) {
 		}
 	})
 }
+
+func TestSampleWeightsAreThoseOfThePairedDifference(t *testing.T) {
+	rng := rand.New(rand.NewPCG(20261122, 8))
+	for range 200 {
+		var strata []PairStratum
+		for range 1 + rng.IntN(30) {
+			h := PairStratum{Group: []string{"random", "low", "flagged"}[rng.IntN(3)], N: rng.IntN(300), Fraction: float64(rng.IntN(20)) / 20}
+			h.Pairs = rng.IntN(min(h.N, 15) + 1)
+			h.BothRight = rng.IntN(h.Pairs + 1)
+			h.Gains = rng.IntN(h.Pairs - h.BothRight + 1)
+			strata = append(strata, h)
+		}
+		want, err := PairedDifference(strata)
+		if err != nil {
+			continue // no pairs
+		}
+		var right, all float64
+		for i, w := range SampleWeights(strata) {
+			right += w * float64(strata[i].BothRight+strata[i].Gains)
+			all += w * float64(strata[i].Pairs)
+		}
+		if got := right / all; math.Abs(got-want.Challenger) > 1e-9 {
+			t.Fatalf("accuracy by weights %.9f, by the paired difference %.9f: %+v", got, want.Challenger, strata)
+		}
+	}
+}

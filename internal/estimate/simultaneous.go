@@ -65,7 +65,7 @@ func smallestTail(out func(tail float64) bool) float64 {
 	if !out(math.Exp(hi) * (1 - 1e-9)) {
 		return .5
 	}
-	for range 40 {
+	for range 24 { // to a millionth of itself
 		if mid := (lo + hi) / 2; out(math.Exp(mid)) {
 			hi = mid
 		} else {
