@@ -57,11 +57,14 @@ func child(ctx context.Context, stdin io.Reader, out *json.Encoder) error {
 	if job.Options.Threads > 0 {
 		runtime.GOMAXPROCS(job.Options.Threads)
 	}
+	ctx, phase, flush := traced(ctx, job)
 	_, err = Train(ctx, job, func(p Progress) {
+		phase(p.Phase)
 		if err := out.Encode(message{Progress: p}); err != nil {
 			cancel(fmt.Errorf("trainer: write progress: %w", err))
 		}
 	})
+	flush(err)
 	return err
 }
 

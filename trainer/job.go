@@ -12,11 +12,14 @@ import (
 
 	dg "driftgate"
 	"driftgate/internal/objstore"
+	"driftgate/internal/telemetry"
 )
 
 // Job is everything that one training needs; it travels to the child as JSON.
 // Two equal jobs give the same artifact.
 type Job struct {
+	Trace telemetry.Handover `json:"trace,omitzero"` // for the spans of the child; no part of what the job is
+
 	RunID     string           `json:"run_id"`
 	Model     string           `json:"model"`   // the model's name, as "garments"
 	Dataset   string           `json:"dataset"` // reference of the base dataset in the datasets bucket
@@ -68,7 +71,7 @@ func (j Job) Validate() error {
 // key names the job by what its result depends on: not by where it runs, nor
 // by the secrets it was given.
 func (j Job) key() (string, error) {
-	j.Dir, j.Store, j.Options.Threads = "", objstore.Options{}, 0
+	j.Dir, j.Store, j.Options.Threads, j.Trace = "", objstore.Options{}, 0, telemetry.Handover{}
 	j.StartedAt = j.StartedAt.UTC().Round(0)
 	b, err := json.Marshal(j)
 	if err != nil {

@@ -182,6 +182,14 @@ func (t *Tracer) Handover(ctx context.Context) Handover {
 	return Handover{parent, t.o}
 }
 
+// IDs returns the ids of the span in ctx, in hexadecimal; empty when there is none.
+func IDs(ctx context.Context) (traceID, spanID string) {
+	if c := trace.SpanContextFromContext(ctx); c.IsValid() {
+		return c.TraceID().String(), c.SpanID().String()
+	}
+	return "", ""
+}
+
 // Logs returns a handler that passes every record on to h, with trace_id and
 // span_id when its context has a span, sampled or not.
 func Logs(h slog.Handler) slog.Handler { return logs{h} }
@@ -189,9 +197,9 @@ func Logs(h slog.Handler) slog.Handler { return logs{h} }
 type logs struct{ slog.Handler }
 
 func (l logs) Handle(ctx context.Context, r slog.Record) error {
-	if c := trace.SpanContextFromContext(ctx); c.IsValid() {
+	if traceID, spanID := IDs(ctx); traceID != "" {
 		r = r.Clone()
-		r.AddAttrs(slog.String("trace_id", c.TraceID().String()), slog.String("span_id", c.SpanID().String()))
+		r.AddAttrs(slog.String("trace_id", traceID), slog.String("span_id", spanID))
 	}
 	return l.Handler.Handle(ctx, r)
 }
