@@ -36,9 +36,8 @@ func (s SLO) AnsweredBy(windows []time.Duration) error {
 var windowMatcher = regexp.MustCompile(`\bwindow="([^"]*)"`)
 
 // Unanswered lists the values that expr, an expression of PromQL, wants for the
-// label window and that a gateway with these windows never gives it, each once.
-func Unanswered(expr string, windows []time.Duration) (missing []string) {
-	exported := names(windows)
+// label window and that are not among those exported, each once.
+func Unanswered(expr string, exported []string) (missing []string) {
 	for _, m := range windowMatcher.FindAllStringSubmatch(expr, -1) {
 		if !slices.Contains(exported, m[1]) && !slices.Contains(missing, m[1]) {
 			missing = append(missing, m[1])

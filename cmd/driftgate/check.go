@@ -12,24 +12,31 @@ import (
 )
 
 func newCheck(g *global) *cobra.Command {
-	return &cobra.Command{
+	var o app.CheckOptions
+	c := &cobra.Command{
 		Use:   "check",
-		Short: "verify a deployment: object store and rights, clock, ledger, champion, spool, webhook, StatsD",
+		Short: "verify a deployment: object store and rights, clock, ledger, champion, spool, webhook, StatsD, Prometheus",
 		Long: `Looks at everything the gateway stands on and says of each thing ok, warn or
 FAIL, and what to do about it. The gateway that owns --dir is asked; when none
 runs, the command looks itself: it makes no buckets on a configured S3 server
 and migrates no ledger, so it is safe before an upgrade. It writes and deletes
 one small object in each bucket.
 
+With --prometheus it also asks that server, from here, whether it has this
+gateway's fresh series, whether driftgate's rules are loaded, evaluate and can
+ever fire on what this gateway exports, and whether an Alertmanager with a
+webhook to a gateway hears of them. An http.alerts_token of the configuration
+is tried at the webhook with a delivery that starts nothing.
+
 The exit code is 1 when something failed; a warning is no failure.`,
-		Example: "  driftgate check --config driftgate.yml\n  driftgate check --format json",
+		Example: "  driftgate check --config driftgate.yml\n  driftgate check --format json\n  driftgate check --prometheus http://127.0.0.1:9090",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conf, _, err := g.load(nil)
 			if err != nil {
 				return err
 			}
-			report, err := app.Check(cmd.Context(), conf)
+			report, err := app.Check(cmd.Context(), conf, o)
 			if err != nil {
 				return err
 			}
@@ -42,6 +49,8 @@ The exit code is 1 when something failed; a warning is no failure.`,
 			return nil
 		},
 	}
+	c.Flags().StringVar(&o.Prometheus, "prometheus", "", "base URL of the Prometheus that scrapes this gateway; user and password may be in it")
+	return c
 }
 
 func printChecks(w io.Writer, report app.CheckReport) {

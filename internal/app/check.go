@@ -38,6 +38,25 @@ type CheckResult struct {
 type CheckReport struct {
 	OK     bool          `json:"ok"`
 	Checks []CheckResult `json:"checks"`
+
+	// ConfigLoadedAt is when the gateway that was asked last read its
+	// configuration, as it exports it (Unix seconds, to the nanosecond): by it,
+	// its series are told from those of other gateways. 0 when none runs.
+	ConfigLoadedAt float64 `json:"config_loaded_at,omitempty"`
+
+	Windows []string `json:"windows"` // that the gateway exports, as the label window has them
+}
+
+// add looks at more and reports it behind the rest.
+func (r *CheckReport) add(ctx context.Context, looks ...look) {
+	more := examine(ctx, looks)
+	r.OK = r.OK && more.OK
+	r.Checks = append(r.Checks, more.Checks...)
+}
+
+// CheckOptions are what Check looks at beside the deployment's own parts.
+type CheckOptions struct {
+	Prometheus string // base URL of the Prometheus that should scrape this gateway, http://[user:password@]host:port[/path]; empty: not asked
 }
 
 // finding is what one look found; fix says what to do when it is not in order.
@@ -77,21 +96,47 @@ func examine(ctx context.Context, looks []look) CheckReport {
 // Check looks at the deployment that c describes. The gateway that owns the
 // folder is asked when one runs; else this process looks itself, starts nothing
 // but an embedded store, makes no buckets on a configured one and migrates no
-// ledger. The error says only why nothing could be looked at.
-func Check(ctx context.Context, c config.Config) (report CheckReport, err error) {
+// ledger. Prometheus is asked by this process. The error says only why nothing
+// could be looked at.
+func Check(ctx context.Context, c config.Config, o CheckOptions) (report CheckReport, err error) {
+	server, err := newPrometheus(o.Prometheus)
+	if err != nil {
+		return report, err
+	}
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return report, fmt.Errorf("app: %w", err)
 	}
+	if report, err = checkGateway(ctx, c); err != nil {
+		return report, err
+	}
+	if server == nil {
+		return report, nil
+	}
+	server.gateway, server.windows = report.ConfigLoadedAt, report.Windows
+	report.add(ctx, look{"prometheus", server.checkAnswers})
+	if report.Checks[len(report.Checks)-1].Status != CheckFail {
+		report.add(ctx, look{"scrape", server.checkScrape}, look{"loaded rules", server.checkRules}, look{"alertmanager", server.checkAlertmanager})
+	}
+	return report, nil
+}
+
+// checkGateway asks the gateway that owns the folder, or looks without one.
+func checkGateway(ctx context.Context, c config.Config) (report CheckReport, err error) {
 	a := &App{Options: Options{Config: c, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, metricsRegistry: prometheus.NewRegistry()}
 	if err := a.own(ctx); errors.Is(err, driftgate.ErrBusy) {
 		client, err := Connect(ctx, c)
 		if err != nil {
 			return report, err
 		}
-		err = client.Get(ctx, "/api/v1/check", &report)
-		return report, errors.Join(err, client.Close())
+		if err := client.Get(ctx, "/api/v1/check", &report); err != nil {
+			return report, errors.Join(err, client.Close())
+		}
+		if c.HTTP.AlertsToken != "" {
+			report.add(ctx, look{"alerts token", client.as(c.HTTP.AlertsToken).checkAlertsToken})
+		}
+		return report, client.Close()
 	} else if err != nil {
-		return CheckReport{Checks: []CheckResult{{"folder", CheckFail, err.Error(), "give this user the right to write there, or choose another --dir"}}}, nil
+		return CheckReport{Windows: a.windowNames(), Checks: []CheckResult{{"folder", CheckFail, err.Error(), "give this user the right to write there, or choose another --dir"}}}, nil
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	return a.checkCold(ctx), nil
@@ -99,26 +144,28 @@ func Check(ctx context.Context, c config.Config) (report CheckReport, err error)
 
 // checkCold looks without a running gateway.
 func (a *App) checkCold(ctx context.Context) CheckReport {
-	looks := []look{{"folder", a.checkFolder}, {"object store", a.checkReach}, {"clock", a.checkClock}}
-	report := examine(ctx, looks)
+	report := examine(ctx, []look{{"folder", a.checkFolder}, {"object store", a.checkReach}, {"clock", a.checkClock}})
 	if a.store != nil && report.OK {
 		a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry})
-		more := examine(ctx, []look{{"buckets", a.checkBuckets}, {"champion", a.checkChampion}})
-		report.OK = report.OK && more.OK
-		report.Checks = append(report.Checks, more.Checks...)
+		report.add(ctx, look{"buckets", a.checkBuckets}, look{"champion", a.checkChampion})
 	}
-	rest := examine(ctx, []look{{"ledger", a.checkColdLedger}, {"spool", a.checkSpool}, {"token", a.checkToken},
-		{"statsd", a.checkStatsD}})
-	return CheckReport{report.OK && rest.OK, append(report.Checks, rest.Checks...)}
+	report.add(ctx, look{"ledger", a.checkColdLedger}, look{"spool", a.checkSpool}, look{"token", a.checkToken},
+		look{"statsd", a.checkStatsD}, look{"rules", a.checkWindows})
+	report.Windows = a.windowNames()
+	return report
 }
 
 // check looks at the deployment from inside a running gateway.
 func (a *App) check(ctx context.Context) (any, error) {
-	return examine(ctx, []look{
+	report := examine(ctx, []look{
 		{"folder", a.checkFolder}, {"object store", a.checkReach}, {"clock", a.checkClock}, {"buckets", a.checkBuckets},
 		{"champion", a.checkChampion}, {"ledger", a.checkLedger}, {"spool", a.checkSpool}, {"token", a.checkToken},
-		{"webhook", a.checkWebhook}, {"statsd", a.checkStatsD},
-	}), nil
+		{"webhook", a.checkWebhook}, {"statsd", a.checkStatsD}, {"rules", a.checkWindows},
+	})
+	var err error
+	report.Windows = a.windowNames()
+	report.ConfigLoadedAt, err = value(a.reloads.at)
+	return report, err
 }
 
 // checkReach asks the object store for its buckets, opening it where this
@@ -216,29 +263,33 @@ func (a *App) checkClock(ctx context.Context) finding {
 		return warn("see the object store's line", "not compared: %v", err)
 	}
 	defer resp.Body.Close()
-	after := time.Now()
-	date, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		return warn("compare it by hand", "not compared: the object store's answer has no Date")
-	}
-	return judgeSkew(date, before, after)
+	return judgeDate(resp, before, "the object store's", "S3 refuses signatures beyond 15 minutes, and windows are cut by our clock")
 }
 
-// judgeSkew compares a Date, which is cut to whole seconds, with the span of
-// our clock in which it was made.
-func judgeSkew(date, before, after time.Time) finding {
-	var skew time.Duration
-	switch earliest, latest := before.Add(-time.Second), after; {
-	case date.Before(earliest):
-		skew = date.Sub(earliest)
-	case date.After(latest):
-		skew = date.Sub(latest)
+// judgeDate compares the Date of an answer to what was asked at before; why says
+// what whose clock matters for.
+func judgeDate(resp *http.Response, before time.Time, whose, why string) finding {
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return warn("compare it by hand", "not compared: %s answer has no Date", whose)
 	}
+	skew := skewOf(date, before, time.Now())
 	if skew.Abs() > maxSkew {
-		return broken(fmt.Errorf("the object store's clock is %s away from ours", skew.Round(time.Second)),
-			"synchronise both clocks (NTP): S3 refuses signatures beyond 15 minutes, and windows are cut by our clock")
+		return broken(fmt.Errorf("%s clock is %s away from ours", whose, skew.Round(time.Second)), "synchronise both clocks (NTP): "+why)
 	}
-	return pass("within %s of the object store's", max(time.Second, skew.Abs().Round(time.Second)))
+	return pass("within %s of %s", max(time.Second, skew.Abs().Round(time.Second)), whose)
+}
+
+// skewOf compares a Date, which is cut to whole seconds, with the span of our
+// clock in which it was made: 0 when it can have been made then.
+func skewOf(date, before, after time.Time) time.Duration {
+	switch earliest := before.Add(-time.Second); {
+	case date.Before(earliest):
+		return date.Sub(earliest)
+	case date.After(after):
+		return date.Sub(after)
+	}
+	return 0
 }
 
 // checkChampion loads what the champion record names, digest and self-test

@@ -27,7 +27,7 @@ func folder(t *testing.T) config.Config {
 // look runs check and returns its lines by name.
 func looked(t *testing.T, c config.Config) (CheckReport, map[string]CheckResult) {
 	t.Helper()
-	report, err := Check(t.Context(), c)
+	report, err := Check(t.Context(), c, CheckOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +101,9 @@ func TestCheckSaysOfEachFaultWhatToDo(t *testing.T) {
 		"records set aside": {func(t *testing.T, c *config.Config) {
 			write(t, filepath.Join(c.Dir, "spool", "torn", "a.rec"), "torn", 0o600)
 		}, "spool", CheckWarn, "1 records were set aside"},
+		"rules on a window that is not exported": {func(_ *testing.T, c *config.Config) {
+			c.Metrics.Windows = []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour}
+		}, "rules", CheckWarn, "burn_rates[0].short 6h"},
 		"a disk that is too small": {func(_ *testing.T, c *config.Config) { c.Serving.SpoolBytes = 1 << 60 }, "spool", CheckWarn, "less than serving.spool_bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,25 +155,20 @@ func TestCheckMakesNothingOnAServerOfOthers(t *testing.T) {
 
 func TestSkewIsJudgedByWholeSeconds(t *testing.T) {
 	now := time.Date(2026, 1, 5, 12, 0, 0, 900e6, time.UTC)
-	for skew, status := range map[time.Duration]string{
-		0: CheckOK, -900 * time.Millisecond: CheckOK, 4 * time.Second: CheckOK, -5 * time.Second: CheckOK,
-		6 * time.Second: CheckFail, -7 * time.Second: CheckFail, time.Hour: CheckFail,
+	for skew, fine := range map[time.Duration]bool{
+		0: true, -900 * time.Millisecond: true, 4 * time.Second: true, -5 * time.Second: true,
+		6 * time.Second: false, -7 * time.Second: false, time.Hour: false,
 	} {
 		date := now.Add(skew).Truncate(time.Second)
-		if got := judgeSkew(date, now, now.Add(50*time.Millisecond)); got.status != status {
-			t.Errorf("%s away: %+v, want %s", skew, got, status)
+		if got := skewOf(date, now, now.Add(50*time.Millisecond)); (got.Abs() <= maxSkew) != fine {
+			t.Errorf("%s away: %s, want fine %v", skew, got, fine)
 		}
 	}
 }
 
-func TestTheRunningGatewayIsAsked(t *testing.T) {
-	c := folder(t)
-	agent, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer agent.Close()
-	c.StatsD.Address = agent.LocalAddr().String()
+// running is a gateway of c until the test ends.
+func running(t *testing.T, c config.Config) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	a, err := New(ctx, Options{Config: c, Quiet: true})
 	if err != nil {
@@ -184,18 +182,29 @@ func TestTheRunningGatewayIsAsked(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	var lines map[string]CheckResult
 	err = Retry(ctx, 20*time.Millisecond, func() error {
 		if _, err := ReadRunFile(c.Dir); err != nil {
 			return context.DeadlineExceeded // not yet
 		}
-		_, lines = looked(t, c)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, says := range map[string]string{"buckets": "6: put, tag, get and delete work", "webhook": "shut without", "ledger": "schema", "statsd": "sent to", "clock": "within 1s"} {
+}
+
+func TestTheRunningGatewayIsAsked(t *testing.T) {
+	c := folder(t)
+	agent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer agent.Close()
+	c.StatsD.Address, c.HTTP.AlertsToken = agent.LocalAddr().String(), "alertmanager-token-of-the-test"
+	running(t, c)
+	_, lines := looked(t, c)
+	for name, says := range map[string]string{"buckets": "6: put, tag, get and delete work", "webhook": "open with the token and the alerts token and shut without",
+		"alerts token": "opens POST http://", "ledger": "schema", "statsd": "sent to", "clock": "within 1s", "rules": "every window"} {
 		if got := lines[name]; got.Status != CheckOK || !strings.Contains(got.Detail, says) {
 			t.Errorf("%s: %+v, want ok with %q", name, got, says)
 		}
@@ -204,8 +213,22 @@ func TestTheRunningGatewayIsAsked(t *testing.T) {
 	if err := agent.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	n, _, err := agent.ReadFrom(packet)
-	if err != nil || string(packet[:n]) != "driftgate.check:0|c" {
-		t.Errorf("StatsD got %q, %v", packet[:n], err)
+	found := false
+	for range 1000 { // its own figures come there too
+		n, _, err := agent.ReadFrom(packet)
+		if err != nil {
+			t.Fatalf("StatsD got no check: %v", err)
+		}
+		if found = string(packet[:n]) == "driftgate.check:0|c"; found {
+			break
+		}
+	}
+	if !found {
+		t.Error("StatsD got no check")
+	}
+	c.HTTP.AlertsToken = "a-token-that-was-not-reloaded"
+	report, lines := looked(t, c)
+	if got := lines["alerts token"]; report.OK || got.Status != CheckFail || !strings.Contains(got.Detail, "does not take the http.alerts_token") || strings.Contains(got.Detail, "not-reloaded") {
+		t.Errorf("a token that the gateway does not know: %+v", got)
 	}
 }

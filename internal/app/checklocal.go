@@ -1,14 +1,12 @@
 package app
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -124,50 +122,6 @@ func (a *App) checkToken(context.Context) finding {
 	}
 	return pass("%d characters, in %s", len(a.token), filepath.Join(a.Config.Dir, tokenFile))
 }
-
-// checkWebhook delivers no alerts to Alertmanager's door: without the token it
-// must be shut, with it open.
-func (a *App) checkWebhook(ctx context.Context) finding {
-	for _, t := range []struct {
-		token string
-		shut  bool
-	}{{"", true}, {a.token, false}} {
-		status, err := a.knock(ctx, t.token)
-		if err != nil {
-			return broken(err, "see the log")
-		}
-		if shut := status == http.StatusUnauthorized || status == http.StatusForbidden; shut != t.shut || status >= 500 {
-			return broken(fmt.Errorf("POST /api/v1/alerts answers %d, token given: %v", status, t.token != ""), "see the log; Alertmanager's http_config needs the token as credentials_file")
-		}
-	}
-	return pass("POST /api/v1/alerts is open with the token and shut without")
-}
-
-// knock asks the gateway's own handler, whatever TLS or proxy is in front.
-func (a *App) knock(ctx context.Context, token string) (status int, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "/api/v1/alerts", bytes.NewReader([]byte(`{"version":"4","status":"resolved","alerts":[]}`)))
-	if err != nil {
-		return 0, err
-	}
-	req.RemoteAddr, req.Host = "127.0.0.1:0", "localhost"
-	req.Header.Set("Content-Type", "application/json")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	w := answer{header: http.Header{}, status: http.StatusOK}
-	a.server.Handler.ServeHTTP(&w, req)
-	return w.status, nil
-}
-
-// answer keeps the status of a request made within the process.
-type answer struct {
-	header http.Header
-	status int
-}
-
-func (w *answer) Header() http.Header         { return w.header }
-func (w *answer) Write(b []byte) (int, error) { return len(b), nil }
-func (w *answer) WriteHeader(status int)      { w.status = status }
 
 // checkStatsD sends one count of zero. UDP confirms nothing, but a machine where
 // nobody listens says so.
