@@ -128,18 +128,14 @@ func (s strata) share(of func(Pair) bool) float64 {
 // reason, each pair by the predictions it stands for.
 func (s strata) part(of func(Pair) bool) estimate.Part {
 	var part estimate.Part
-	for _, k := range s.keys {
-		pairs := s.pairs[k]
-		if len(pairs) == 0 {
-			continue
-		}
+	weights := estimate.SampleWeights(s.all())
+	for i, k := range s.keys {
 		if n := len(part); n == 0 || part[n-1].Group != string(k.reason) {
 			part = append(part, estimate.Tally{Group: string(k.reason)})
 		}
-		weight := float64(max(s.population[k].Predictions, len(pairs))) / float64(len(pairs))
-		for _, p := range pairs {
+		for _, p := range s.pairs[k] {
 			if of(p) {
-				part[len(part)-1].Add(weight, p.Challenger == p.Label)
+				part[len(part)-1].Add(weights[i], p.Challenger == p.Label)
 			}
 		}
 	}
