@@ -62,6 +62,10 @@ type Exposure struct {
 	ETag string `json:"-"` // of the stored record; what the next move must match
 }
 
+// ByHand is the step of an exposure that a person set outside the rollout's
+// stages: it goes on until a person or harm ends it.
+const ByHand = -1
+
 // Exposes reports whether there is a challenger to answer beside champion.
 func (e Exposure) Exposes(champion ModelRef) bool {
 	return e.Challenger != "" && e.Against == champion && e.Challenger != champion

@@ -16,6 +16,7 @@ import (
 	"driftgate/internal/ledger"
 	"driftgate/internal/network"
 	"driftgate/internal/objstore"
+	"driftgate/internal/rollout"
 	"driftgate/trainer"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,8 +30,17 @@ type Deps struct {
 	Registry  Registry
 	Evaluator Evaluator
 	Train     Trainer
-	Store     objstore.Options // handed to the trainer; its secrets are never written to a file
-	Buckets   objstore.Buckets
+
+	// Differences tells how subject's errors differ from those of against on the
+	// labelled samples of a slot: one number a block (estimate.DealDifferences),
+	// over 0 where subject errs more, and how many samples both have answered.
+	// No blocks: too little is labelled to weigh. Required where rollouts run.
+	Differences func(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) (blocks []float64, pairs int, err error)
+	// Accuracy is a version's own production accuracy, by its short name. Nil: not wanted.
+	Accuracy func(ctx context.Context, version string, window time.Duration, at time.Time) (dg.Accuracy, error)
+
+	Store   objstore.Options // handed to the trainer; its secrets are never written to a file
+	Buckets objstore.Buckets
 }
 
 // Labelling is what curate and collect ask; see labelling.Service.
@@ -44,21 +54,26 @@ type Catalog interface {
 	Reconcile(ctx context.Context) (catalog.Report, error)
 }
 
-// Ledger is what retrain and train ask; see ledger.Ledger.
+// Ledger is what retrain, train and rollout ask; see ledger.Ledger.
 type Ledger interface {
 	Training(ctx context.Context, iv dg.Interval) iter.Seq2[ledger.Record, error]
 	Labelled(ctx context.Context, iv dg.Interval) iter.Seq2[ledger.Record, error]
 	SetRunProgress(ctx context.Context, id string, progress json.RawMessage) error
 	AddEvent(ctx context.Context, e ledger.Event) error
+	WatchSlots(ctx context.Context, w ledger.Watch) ([]ledger.WatchSlot, error)
+	CloseWatchSlot(ctx context.Context, w ledger.Watch, s ledger.WatchSlot, events ...ledger.Event) error
 }
 
-// Registry is what retrain and train ask; see registry.Registry. Save and
+// Registry is what retrain, train and rollout ask; see registry.Registry. Save and
 // Promote are idempotent: Save by contents, Promote by run id.
 type Registry interface {
 	Save(ctx context.Context, files map[string][]byte) (dg.ModelRef, error)
 	Load(ctx context.Context, ref dg.ModelRef) (*network.Artifact, error)
 	Champion(ctx context.Context) (dg.Champion, error)
 	Promote(ctx context.Context, ref dg.ModelRef, seen dg.Champion, reason, runID string) (dg.Champion, error)
+	RollbackFrom(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error)
+	Exposure(ctx context.Context) (dg.Exposure, error)
+	Expose(ctx context.Context, next, seen dg.Exposure) (dg.Exposure, error)
 }
 
 // Evaluator is what retrain asks; see evaluator.Evaluator.
@@ -94,6 +109,7 @@ type Options struct {
 	Lookback   time.Duration // event time before the cause from which training samples are taken; default 30 days
 	Gather     Gather
 	Gate       Gate
+	Rollout    rollout.Plan  // what comes after the gate
 	Progress   time.Duration // least wall time between two writes of progress; default 500ms
 	Now        func() time.Time
 	Logger     *slog.Logger
@@ -116,10 +132,20 @@ func (o Options) Validate() error {
 	if err := o.Train.Validate(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, o.withDefaults().Rollout.Validate())
 	return errors.Join(errs...)
 }
 
+// DefaultRollout has no stages: a challenger that passes the gate serves in
+// full, and is watched for a week.
+func DefaultRollout() rollout.Plan {
+	return rollout.Plan{MinLabels: 100, Watch: 7 * 24 * time.Hour, Slot: 6 * time.Hour, Grace: 24 * time.Hour, Alpha: .05, Harm: .02}
+}
+
 func (o Options) withDefaults() Options {
+	if o.Rollout.Slot == 0 {
+		o.Rollout = DefaultRollout()
+	}
 	set := func(d *time.Duration, to time.Duration) {
 		if *d == 0 {
 			*d = to

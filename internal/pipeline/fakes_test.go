@@ -87,6 +87,7 @@ type memoryRegistry struct {
 	clock    *clock
 	models   map[dg.ModelRef]map[string][]byte
 	champion *dg.Champion
+	exposure *dg.Exposure
 	promoted int
 	fail     error // of the next Promote, after its effect
 }
@@ -130,6 +131,39 @@ func (m *memoryRegistry) Promote(_ context.Context, ref dg.ModelRef, seen dg.Cha
 	err := m.fail
 	m.fail = nil
 	return *m.champion, err
+}
+
+func (m *memoryRegistry) RollbackFrom(_ context.Context, seen dg.Champion, reason string) (dg.Champion, error) {
+	now := *m.champion
+	if now.Generation != seen.Generation {
+		return now, fmt.Errorf("champion is %s: %w", now.Version.Short(), dg.ErrConflict)
+	}
+	m.champion = &dg.Champion{Version: now.Previous, Generation: now.Generation + 1, PromotedAt: m.clock.Now(),
+		Reason: "rollback: " + reason, ETag: fmt.Sprint("etag-", now.Generation+1)}
+	return *m.champion, nil
+}
+
+func (m *memoryRegistry) Exposure(context.Context) (dg.Exposure, error) {
+	if m.exposure == nil {
+		return dg.Exposure{}, fmt.Errorf("exposure: %w", dg.ErrNotFound)
+	}
+	return *m.exposure, nil
+}
+
+func (m *memoryRegistry) Expose(_ context.Context, next, seen dg.Exposure) (dg.Exposure, error) {
+	var now dg.Exposure
+	if m.exposure != nil {
+		now = *m.exposure
+	}
+	if now.Generation != seen.Generation || (next.Challenger != "" && next.Against != m.champion.Version) {
+		return now, fmt.Errorf("exposure is at generation %d, against %s: %w", now.Generation, now.Against.Short(), dg.ErrConflict)
+	}
+	if next.Since.IsZero() {
+		next.Since = m.clock.Now()
+	}
+	next.Generation = now.Generation + 1
+	m.exposure = &next
+	return next, nil
 }
 
 // scriptedEvaluator answers as told.

@@ -20,7 +20,7 @@ const (
 )
 
 // Names lists the pipelines.
-var Names = []string{"curate", "collect", "reconcile", "retrain", "train"}
+var Names = []string{"curate", "collect", "reconcile", "rollout", "retrain", "train"}
 
 type metrics struct {
 	runs        *prometheus.CounterVec
@@ -29,6 +29,7 @@ type metrics struct {
 	duration    prometheus.Histogram
 	samples     prometheus.Gauge
 	accuracy    *prometheus.GaugeVec
+	watch       watchMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -63,6 +64,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Accuracy in the newest evaluation: heldout is design-weighted on production samples, test is the base dataset's test split.",
 		}, []string{"version", "dataset"}),
 	}
+	m.watch = newWatchMetrics(reg)
 	for _, p := range Names {
 		for _, s := range []string{ledger.RunDone, ledger.RunFailed, ledger.RunCancelled} {
 			m.runs.WithLabelValues(p, s)

@@ -30,6 +30,7 @@ func (p *Pipelines) Funcs() map[string]Func {
 		"curate":    passThrough("curate"),
 		"collect":   passThrough("collect"),
 		"reconcile": passThrough("reconcile"),
+		"rollout":   passThrough("rollout"),
 		"retrain":   retrain,
 		"train":     train,
 	}
@@ -41,6 +42,7 @@ func (p *Pipelines) Steps() map[string]Step {
 		"curate":    step(p.curate),
 		"collect":   step(p.collect),
 		"reconcile": step(p.reconcile),
+		"rollout":   step(p.rollout),
 
 		"gather":   step(p.gather),
 		"compose":  step(p.compose),

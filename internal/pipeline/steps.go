@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	dg "driftgate"
@@ -258,6 +259,9 @@ func (p *Pipelines) promote(ctx context.Context, runID string, in promoteInput) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	p.stage(ctx, runID, "promote", "promoting the challenger")
+	if len(p.o.Rollout.Stages) > 0 {
+		return p.begin(ctx, runID, in)
+	}
 	seen := in.Champion
 	seen.ETag = in.ETag
 	next, err := p.d.Registry.Promote(ctx, in.Challenger, seen, in.Reason, runID)
@@ -268,7 +272,7 @@ func (p *Pipelines) promote(ctx context.Context, runID string, in promoteInput) 
 	if err != nil {
 		return promoted{}, err
 	}
-	return p.crowned(ctx, runID, next)
+	return p.crowned(ctx, runID, next, in.Comparison)
 }
 
 // enthrone makes the first champion. Where there is one already, it stays.
@@ -280,7 +284,7 @@ func (p *Pipelines) enthrone(ctx context.Context, runID string, in saved) (promo
 	case err != nil && !errors.Is(err, dg.ErrNotFound):
 		return promoted{}, err
 	case err == nil:
-		return p.crowned(ctx, runID, now)
+		return p.crowned(ctx, runID, now, nil)
 	}
 	next, err := p.d.Registry.Promote(ctx, in.Model, dg.Champion{}, "first", runID)
 	if errors.Is(err, dg.ErrConflict) {
@@ -289,19 +293,23 @@ func (p *Pipelines) enthrone(ctx context.Context, runID string, in saved) (promo
 	if err != nil {
 		return promoted{}, err
 	}
-	return p.crowned(ctx, runID, next)
+	return p.crowned(ctx, runID, next, nil)
 }
 
-func (p *Pipelines) crowned(ctx context.Context, runID string, c dg.Champion) (promoted, error) {
+func (p *Pipelines) crowned(ctx context.Context, runID string, c dg.Champion, evidence any) (promoted, error) {
 	p.log.Info("champion promoted", "run", runID, "version", c.Version.Short(), "generation", c.Generation, "reason", c.Reason)
-	err := p.d.Ledger.AddEvent(ctx, ledger.Event{At: c.PromotedAt, Kind: "promotion", Model: p.o.Model, ModelVersion: c.Version.Short(), Text: c.Reason})
-	return promoted{true, fmt.Sprintf("champion since %s, generation %d", c.PromotedAt.UTC().Format(dg.TimeFormat), c.Generation)}, err
+	err := p.audit(ctx, EventPromotion, c.PromotedAt, c.Version, ByGate, c.Reason, evidence)
+	return promoted{Promoted: true, Note: fmt.Sprintf("champion since %s, generation %d", c.PromotedAt.UTC().Format(dg.TimeFormat), c.Generation)}, err
 }
 
-// report ends a run: what it kept on disk is in the registry by now.
-func (p *Pipelines) report(_ context.Context, runID string, _ any) (any, error) {
+// report ends a run: what it kept on disk is in the registry by now, and a
+// challenger that the gate did not pass is on record.
+func (p *Pipelines) report(ctx context.Context, runID string, in RetrainResult) (any, error) {
 	p.removeDir(runID)
-	return nil, nil
+	if in.Champion == "" || in.Verdict == dg.Promote {
+		return nil, nil
+	}
+	return nil, p.audit(ctx, EventRejection, p.o.Now().UTC(), in.Challenger, ByGate, in.Verdict.String()+": "+strings.Join(in.Comparison.Reasons, "; "), in.Comparison)
 }
 
 // champion returns the champion of the moment with its artifact.

@@ -68,8 +68,8 @@ func validExposure(e dg.Exposure) error {
 			bad("share %g of a canary: want over 0, at most 1", e.Share)
 		}
 	}
-	if e.Step < 0 {
-		bad("step %d: want 0 or more", e.Step)
+	if e.Step < dg.ByHand {
+		bad("step %d: want 0 or more, or %d for one set by hand", e.Step, dg.ByHand)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("exposure: %w: %w", dg.ErrInvalid, err)

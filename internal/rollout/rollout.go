@@ -17,6 +17,7 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	dg "driftgate"
@@ -149,6 +150,16 @@ func (m Move) String() string {
 // MarshalText makes moves words in JSON.
 func (m Move) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote; the error is [dg.ErrInvalid].
+func (m *Move) UnmarshalText(b []byte) error {
+	i := slices.Index(moveNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("move %q: want one of %v: %w", b, moveNames, dg.ErrInvalid)
+	}
+	*m = Move(i)
+	return nil
+}
+
 // Decision is a move with its reason.
 type Decision struct {
 	Move  Move
@@ -156,10 +167,6 @@ type Decision struct {
 	Step  int   // its position in the plan
 	Why   string
 }
-
-// ByHand is the step of an exposure that a person set outside the plan: it goes
-// on until a person or harm ends it.
-const ByHand = -1
 
 // First is the exposure that begins a rollout of challenger against champion.
 // The plan must have a stage.
@@ -183,7 +190,7 @@ func (p Plan) Next(e dg.Exposure, champion dg.ModelRef, ev Evidence, now time.Ti
 		return Decision{Move: End, Why: fmt.Sprintf("it was tried against %s, and %s is champion now", e.Against.Short(), champion.Short())}
 	case ev.harmful():
 		return Decision{Move: End, Why: "the challenger does harm: " + ev.harm(p)}
-	case e.Step == ByHand:
+	case e.Step == dg.ByHand:
 		return Decision{Why: "a person set this stage, and a person or harm ends it"}
 	case e.Step < 0 || e.Step >= len(p.Stages):
 		return Decision{Why: fmt.Sprintf("stage %d is not in the plan of %d any more: a person decides", e.Step+1, len(p.Stages))}

@@ -61,8 +61,8 @@ func TestARolloutMovesStageByStageAndStopsOnHarm(t *testing.T) {
 		{"harm, though the stage is over", at(2), "sha256:aa", harm, 9 * time.Hour, End, 0, "does harm"},
 		{"the champion changed", at(1), "sha256:cc", fine, time.Minute, End, 0, "is champion now"},
 		{"it became champion", at(1), "sha256:bb", fine, time.Minute, End, 0, "is champion"},
-		{"set by a person", at(ByHand), "sha256:aa", fine, 99 * time.Hour, Stay, 0, "a person"},
-		{"set by a person, harm", at(ByHand), "sha256:aa", harm, time.Hour, End, 0, "does harm"},
+		{"set by a person", at(dg.ByHand), "sha256:aa", fine, 99 * time.Hour, Stay, 0, "a person"},
+		{"set by a person, harm", at(dg.ByHand), "sha256:aa", harm, time.Hour, End, 0, "does harm"},
 		{"the plan became shorter", at(7), "sha256:aa", fine, 99 * time.Hour, Stay, 0, "not in the plan"},
 	} {
 		d := p.Next(tt.e, tt.champion, tt.ev, t0.Add(tt.after))

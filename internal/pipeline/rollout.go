@@ -1,0 +1,347 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	dg "driftgate"
+	"driftgate/internal/ledger"
+	"driftgate/internal/rollout"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// The kinds of events that tell how models came to serve.
+const (
+	EventPromotion   = "promotion"
+	EventRollback    = "rollback"
+	EventExposure    = "exposure"     // a challenger is tried, or tried on more
+	EventExposureEnd = "exposure_end" // it is tried no more
+	EventRejection   = "rejection"    // the gate said no, or could not tell
+)
+
+// Who moves models; the audit names them.
+const (
+	ByGate    = "gate"
+	ByRollout = "rollout"
+	ByPerson  = "person"
+)
+
+// RolloutStatus is what is tried or watched now, on what evidence, and what
+// follows from it.
+type RolloutStatus struct {
+	Champion dg.Champion      `json:"champion"`
+	Exposure dg.Exposure      `json:"exposure"`          // without challenger: nothing is exposed
+	Subject  dg.ModelRef      `json:"subject,omitempty"` // that is watched: the challenger, or a fresh champion
+	Against  dg.ModelRef      `json:"against,omitempty"`
+	Evidence rollout.Evidence `json:"evidence"`
+	Accuracy []dg.Estimate    `json:"accuracy,omitempty"` // the exposed challenger's own, on what it answered since it was exposed
+	Move     rollout.Move     `json:"move"`
+	Why      string           `json:"why"`
+	Closed   int              `json:"closed,omitempty"` // slots that this run closed
+}
+
+// watched is one look at the records: what is watched, if anything.
+type watched struct {
+	champion dg.Champion
+	exposure dg.Exposure
+	watch    ledger.Watch // zero: nothing
+	last     time.Time    // slots that begin at it or later do not count; zero: no limit
+}
+
+// Rollout tells how things stand, and changes nothing.
+func (p *Pipelines) Rollout(ctx context.Context) (RolloutStatus, error) {
+	w, err := p.watched(ctx)
+	if err != nil {
+		return RolloutStatus{}, err
+	}
+	slots, err := p.closed(ctx, w.watch)
+	if err != nil {
+		return RolloutStatus{}, err
+	}
+	status, _ := p.look(ctx, w, slots)
+	return status, nil
+}
+
+// rollout closes the slots that are due and moves what has to be moved. It may
+// run again at any moment: slots close once, and records move by
+// compare-and-swap from what was decided on.
+func (p *Pipelines) rollout(ctx context.Context, runID string, _ any) (RolloutStatus, error) {
+	w, err := p.watched(ctx)
+	if errors.Is(err, dg.ErrNotFound) {
+		return RolloutStatus{Why: "there is no champion yet"}, nil
+	}
+	if err != nil {
+		return RolloutStatus{}, err
+	}
+	slots, closed, err := p.closeSlots(ctx, runID, w)
+	if err != nil {
+		return RolloutStatus{}, err
+	}
+	status, d := p.look(ctx, w, slots)
+	status.Closed = closed
+	p.metrics.watch.saw(status)
+	if err := p.act(ctx, w, d, status); err != nil {
+		return status, err
+	}
+	p.metrics.watch.moves.WithLabelValues(d.Move.String()).Inc()
+	return status, nil
+}
+
+func (p *Pipelines) watched(ctx context.Context) (watched, error) {
+	var w watched
+	var err error
+	if w.champion, err = p.d.Registry.Champion(ctx); err != nil {
+		return w, err
+	}
+	if w.exposure, err = p.d.Registry.Exposure(ctx); err != nil && !errors.Is(err, dg.ErrNotFound) {
+		return w, err
+	}
+	c, e := w.champion, w.exposure
+	switch {
+	case e.Exposes(c.Version):
+		w.watch = ledger.Watch{Model: p.o.Model, Subject: e.Challenger, Against: e.Against, Began: e.Began}
+	case e.Challenger == "" && p.o.Rollout.Watches(c, p.o.Now()):
+		w.watch = ledger.Watch{Model: p.o.Model, Subject: c.Version, Against: c.Previous, Began: c.PromotedAt}
+		w.last = c.PromotedAt.Add(p.o.Rollout.Watch)
+	}
+	return w, nil
+}
+
+func (p *Pipelines) closed(ctx context.Context, w ledger.Watch) ([]rollout.Slot, error) {
+	if w.Subject == "" {
+		return nil, nil
+	}
+	rows, err := p.d.Ledger.WatchSlots(ctx, w)
+	out := make([]rollout.Slot, len(rows))
+	for i, r := range rows {
+		out[i] = rollout.Slot{Slot: r.Slot, Pairs: r.Pairs, Blocks: r.Differences}
+	}
+	return out, err
+}
+
+// closeSlots closes what is due, oldest first, and returns every closed slot.
+func (p *Pipelines) closeSlots(ctx context.Context, runID string, w watched) (slots []rollout.Slot, closed int, err error) {
+	if slots, err = p.closed(ctx, w.watch); err != nil || w.watch.Subject == "" {
+		return slots, 0, err
+	}
+	for {
+		due := p.o.Rollout.Due(w.watch.Began, slots, w.last, p.o.Now())
+		s, ok, err := p.slot(ctx, w.watch, due)
+		if err != nil || !ok {
+			return slots, closed, err
+		}
+		row := ledger.WatchSlot{Slot: s.Slot, ClosedAt: p.o.Now().UTC(), Pairs: s.Pairs, Differences: s.Blocks}
+		if err := p.d.Ledger.CloseWatchSlot(ctx, w.watch, row); err != nil {
+			return slots, closed, err
+		}
+		p.log.Debug("slot of the watch closed", "run", runID, "subject", w.watch.Subject.Short(), "slot", s.Slot, "pairs", s.Pairs, "blocks", len(s.Blocks))
+		slots, closed = append(slots, s), closed+1
+	}
+}
+
+// slot is the first of the due spans that can be weighed.
+func (p *Pipelines) slot(ctx context.Context, w ledger.Watch, due []dg.Interval) (rollout.Slot, bool, error) {
+	for i, iv := range due {
+		blocks, pairs, err := p.d.Differences(ctx, w.Against, w.Subject, iv)
+		if err != nil {
+			return rollout.Slot{}, false, err
+		}
+		if len(blocks) > 0 || (i == len(due)-1 && rollout.Settled(due)) {
+			return rollout.Slot{Slot: iv, Pairs: pairs, Blocks: blocks}, true, nil
+		}
+	}
+	return rollout.Slot{}, false, nil
+}
+
+// look decides on what the slots show.
+func (p *Pipelines) look(ctx context.Context, w watched, slots []rollout.Slot) (RolloutStatus, rollout.Decision) {
+	now, plan := p.o.Now().UTC(), p.o.Rollout
+	ev := plan.Weigh(slots)
+	s := RolloutStatus{Champion: w.champion, Exposure: w.exposure, Subject: w.watch.Subject, Against: w.watch.Against, Evidence: ev}
+	var d rollout.Decision
+	if w.exposure.Challenger != "" {
+		d = plan.Next(w.exposure, w.champion.Version, ev, now)
+	} else {
+		d = plan.Fresh(w.champion, ev, now)
+	}
+	s.Move, s.Why = d.Move, d.Why
+	if e := w.exposure; p.d.Accuracy != nil && e.Exposes(w.champion.Version) && e.Stage == dg.Canary && now.After(e.Began) {
+		if a, err := p.d.Accuracy(ctx, e.Challenger.Short(), now.Sub(e.Began), now); err == nil {
+			s.Accuracy = a.Estimates
+		} else {
+			p.log.Warn("the canary's accuracy is not known", "version", e.Challenger.Short(), "error", err)
+		}
+	}
+	return s, d
+}
+
+// act carries a decision out. Whoever moved a record meanwhile wins, and the
+// next run looks again.
+func (p *Pipelines) act(ctx context.Context, w watched, d rollout.Decision, s RolloutStatus) error {
+	// Like a promotion by the gate, a move that is decided is not cancelled.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	var err error
+	switch e := w.exposure; d.Move {
+	case rollout.Advance:
+		next := e
+		next.Stage, next.Share, next.Step, next.Reason, next.Since = d.Stage.Stage, d.Stage.Share, d.Step, d.Why, time.Time{}
+		err = p.expose(ctx, next, e, EventExposure, s)
+	case rollout.End:
+		err = p.expose(ctx, dg.Exposure{Reason: d.Why, RunID: e.RunID}, e, EventExposureEnd, s)
+	case rollout.Promote:
+		err = p.graduate(ctx, w, d, s)
+	case rollout.Rollback:
+		err = p.takeBack(ctx, w, d, s)
+	case rollout.Stay:
+		return nil
+	}
+	if errors.Is(err, dg.ErrConflict) {
+		p.log.Warn("not moved: a record changed meanwhile; the next run looks again", "move", d.Move, "error", err)
+		return nil
+	}
+	return err
+}
+
+func (p *Pipelines) expose(ctx context.Context, next, seen dg.Exposure, kind string, evidence any) error {
+	e, err := p.d.Registry.Expose(ctx, next, seen)
+	if err != nil {
+		return err
+	}
+	subject := e.Challenger
+	if subject == "" {
+		subject = seen.Challenger
+	}
+	return p.audit(ctx, kind, e.Since, subject, ByRollout, exposureText(e), evidence)
+}
+
+func exposureText(e dg.Exposure) string {
+	switch {
+	case e.Challenger == "":
+		return "ended: " + e.Reason
+	case e.Stage == dg.Canary:
+		return fmt.Sprintf("canary on %.3g%% of the traffic: %s", 100*e.Share, e.Reason)
+	}
+	return "in the shadow: " + e.Reason
+}
+
+// graduate promotes a challenger that came through every stage.
+func (p *Pipelines) graduate(ctx context.Context, w watched, d rollout.Decision, s RolloutStatus) error {
+	c, err := p.d.Registry.Promote(ctx, w.exposure.Challenger, w.champion, "rollout: "+d.Why, w.exposure.RunID)
+	if err != nil {
+		return err
+	}
+	if err := p.audit(ctx, EventPromotion, c.PromotedAt, c.Version, ByRollout, c.Reason, s); err != nil {
+		return err
+	}
+	return p.expose(ctx, dg.Exposure{Reason: "the challenger is champion", RunID: w.exposure.RunID}, w.exposure, EventExposureEnd, nil)
+}
+
+// takeBack lets the champion before the fresh one serve again.
+func (p *Pipelines) takeBack(ctx context.Context, w watched, d rollout.Decision, s RolloutStatus) error {
+	c, err := p.d.Registry.RollbackFrom(ctx, w.champion, d.Why)
+	if err != nil {
+		return err
+	}
+	p.log.Error("fresh champion taken back", "version", w.champion.Version.Short(), "to", c.Version.Short(), "why", d.Why)
+	return p.audit(ctx, EventRollback, c.PromotedAt, c.Version, ByRollout, d.Why, s)
+}
+
+// begin exposes a challenger that passed the gate, in the plan's first stage.
+func (p *Pipelines) begin(ctx context.Context, runID string, in promoteInput) (promoted, error) {
+	seen, err := p.d.Registry.Exposure(ctx)
+	if err != nil && !errors.Is(err, dg.ErrNotFound) {
+		return promoted{}, err
+	}
+	if e := seen; e.Exposes(in.Champion.Version) && e.RunID != runID {
+		return promoted{Note: fmt.Sprintf("not exposed: %s is tried on production already; compare, then expose it by hand", e.Challenger.Short())}, nil
+	}
+	next := p.o.Rollout.First(p.o.Model, in.Challenger, in.Champion.Version, in.Reason, runID, p.o.Now().UTC().Truncate(time.Second))
+	if seen.Challenger == next.Challenger && seen.RunID == runID {
+		next = seen // begun before this process died
+	}
+	e, err := p.d.Registry.Expose(ctx, next, seen)
+	if errors.Is(err, dg.ErrConflict) {
+		p.log.Warn("challenger not exposed: a record changed meanwhile", "run", runID, "error", err)
+		return promoted{Note: "not exposed: the champion, or what is exposed, changed while the challenger was judged; compare again"}, nil
+	}
+	if err != nil {
+		return promoted{}, err
+	}
+	p.log.Info("challenger exposed", "run", runID, "version", e.Challenger.Short(), "stage", e.Stage, "share", e.Share)
+	err = p.audit(ctx, EventExposure, e.Began, e.Challenger, ByGate, exposureText(e), in.Comparison)
+	return promoted{Exposed: true, Note: fmt.Sprintf("passed the gate: stage 1 of %d, %s", len(p.o.Rollout.Stages), e.Stage)}, err
+}
+
+// audit keeps who moved a model, why, and on what.
+func (p *Pipelines) audit(ctx context.Context, kind string, at time.Time, subject dg.ModelRef, who, text string, evidence any) error {
+	e := ledger.Event{At: at, Kind: kind, Model: p.o.Model, ModelVersion: subject.Short(), Text: text, Who: who}
+	if evidence != nil {
+		b, err := json.Marshal(evidence)
+		if err != nil {
+			return fmt.Errorf("pipeline: evidence of the %s of %s: %w", kind, subject.Short(), err)
+		}
+		e.Evidence = b
+	}
+	return p.d.Ledger.AddEvent(ctx, e)
+}
+
+// watchMetrics are the series of rollouts and of the watch on fresh champions.
+type watchMetrics struct {
+	moves      *prometheus.CounterVec
+	evalue     *prometheus.GaugeVec
+	difference *prometheus.GaugeVec
+	labels     *prometheus.GaugeVec
+	accuracy   *prometheus.GaugeVec
+}
+
+func newWatchMetrics(reg prometheus.Registerer) watchMetrics {
+	auto := promauto.With(reg)
+	m := watchMetrics{
+		moves: auto.NewCounterVec(prometheus.CounterOpts{Name: "driftgate_rollout_moves_total",
+			Help: "Decisions of the rollout: stay, advance, promote, end (the challenger is tried no more), rollback."}, []string{"move"}),
+		evalue: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_watch_evalue",
+			Help: "Evidence, valid at any look, that the watched version is worse than what it replaces by more than is borne, or better; at 1/rollout.alpha it is shown."},
+			[]string{"model_version", "side"}),
+		difference: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_watch_error_difference_ratio",
+			Help: "Weighted error of the watched version minus that of what it replaces, on the labels since the watch began, and its bounds, -1 to 1."},
+			[]string{"model_version", "bound"}),
+		labels: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_watch_labels",
+			Help: "Labelled samples in closed slots that both the watched version and what it replaces have answered."}, []string{"model_version"}),
+		accuracy: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "driftgate_canary_accuracy_ratio",
+			Help: "The canary's own production accuracy since it was exposed, and its bounds, 0 to 1."}, []string{"model_version", "estimator", "bound"}),
+	}
+	for _, move := range []rollout.Move{rollout.Stay, rollout.Advance, rollout.Promote, rollout.End, rollout.Rollback} {
+		m.moves.WithLabelValues(move.String())
+	}
+	return m
+}
+
+// saw replaces the figures of the watch; none where nothing is watched.
+func (m watchMetrics) saw(s RolloutStatus) {
+	for _, v := range []*prometheus.GaugeVec{m.evalue, m.difference, m.labels, m.accuracy} {
+		v.Reset()
+	}
+	if s.Subject == "" {
+		return
+	}
+	version, ev := s.Subject.Short(), s.Evidence
+	m.labels.WithLabelValues(version).Set(float64(ev.Pairs))
+	m.evalue.WithLabelValues(version, "worse").Set(ev.Worse)
+	m.evalue.WithLabelValues(version, "better").Set(ev.Better)
+	if ev.Pairs > 0 {
+		m.difference.WithLabelValues(version, "estimate").Set(ev.Difference)
+		m.difference.WithLabelValues(version, "lower").Set(ev.Lower)
+		m.difference.WithLabelValues(version, "upper").Set(ev.Upper)
+	}
+	for _, e := range s.Accuracy {
+		m.accuracy.WithLabelValues(version, e.Estimator, "estimate").Set(e.Accuracy)
+		m.accuracy.WithLabelValues(version, e.Estimator, "lower").Set(e.Lower)
+		m.accuracy.WithLabelValues(version, e.Estimator, "upper").Set(e.Upper)
+	}
+}
