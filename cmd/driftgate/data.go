@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -158,6 +159,31 @@ func printFields(w io.Writer, raw json.RawMessage) {
 		fmt.Fprintf(t, "%s\t%s\n", key, value)
 	}
 	t.Flush()
+}
+
+// keyOrder lists the keys of a JSON object as they stand.
+func keyOrder(raw json.RawMessage) []string {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil
+	}
+	var keys []string
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return keys
+		}
+		key, ok := t.(string)
+		if !ok {
+			return keys
+		}
+		keys = append(keys, key)
+		var skip json.RawMessage
+		if dec.Decode(&skip) != nil {
+			return keys
+		}
+	}
+	return keys
 }
 
 func newLabels(g *global) *cobra.Command {

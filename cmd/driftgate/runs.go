@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -201,21 +199,48 @@ func newRunsList(g *global) *cobra.Command {
 }
 
 func newRunsShow(g *global) *cobra.Command {
-	return &cobra.Command{
-		Use:     "show ID",
-		Short:   "one run with its result",
-		Example: "  driftgate runs show retrain-classifier-1f2e3d",
-		Args:    cobra.ExactArgs(1),
+	var wait bool
+	c := &cobra.Command{
+		Use:     "show [ID]",
+		Short:   "one run with its result, or how far it is; without an ID the newest retraining",
+		Example: "  driftgate runs show --wait\n  driftgate runs show retrain-classifier-1f2e3d",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return g.with(cmd, func(c *app.Client) error {
+				id, err := runID(cmd.Context(), c, args)
+				if err != nil {
+					return err
+				}
+				if wait {
+					return g.followRun(cmd, c, id)
+				}
 				var run ledger.Run
-				if err := c.Get(cmd.Context(), "/api/v1/runs/"+url.PathEscape(args[0]), &run); err != nil {
+				if err := c.Get(cmd.Context(), "/api/v1/runs/"+url.PathEscape(id), &run); err != nil {
 					return err
 				}
 				return g.showRun(cmd, run)
 			})
 		},
 	}
+	c.Flags().BoolVar(&wait, "wait", false, "show the progress until it ends")
+	return c
+}
+
+// runID is the run that was named, else the newest retraining.
+func runID(ctx context.Context, c *app.Client, args []string) (string, error) {
+	if len(args) > 0 {
+		return args[0], nil
+	}
+	var out struct {
+		Runs []ledger.Run `json:"runs"`
+	}
+	if err := c.Get(ctx, "/api/v1/runs?pipeline=retrain&limit=1", &out); err != nil {
+		return "", err
+	}
+	if len(out.Runs) == 0 {
+		return "", fmt.Errorf("no retraining yet: driftgate runs start asks for one: %w", driftgate.ErrNotFound)
+	}
+	return out.Runs[0].ID, nil
 }
 
 func newRunsStart(g *global) *cobra.Command {
@@ -285,57 +310,6 @@ func newRunsBackfill(g *global) *cobra.Command {
 	return c
 }
 
-func newPredict(g *global) *cobra.Command {
-	return &cobra.Command{
-		Use:     "predict PATH...",
-		Short:   "classify image files through the gateway; each is captured as any upload",
-		Example: "  driftgate predict shoe.jpg bag.png",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				for _, path := range args {
-					if err := g.predict(cmd, c, path); err != nil {
-						return fmt.Errorf("%s: %w", path, err)
-					}
-				}
-				return nil
-			})
-		},
-	}
-}
-
-func (g *global) predict(cmd *cobra.Command, c *app.Client, path string) error {
-	image, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	in := map[string]string{"image": base64.StdEncoding.EncodeToString(image)}
-	var out json.RawMessage
-	err = waitForModel(cmd.Context(), func() error { return c.Post(cmd.Context(), "/predict", in, &out) })
-	if err != nil {
-		return err
-	}
-	var p struct {
-		Prediction  string  `json:"prediction"`
-		Probability float64 `json:"probability"`
-		Key         string  `json:"key"`
-	}
-	if err := json.Unmarshal(out, &p); err != nil {
-		return err
-	}
-	return g.show(cmd, out, func(w io.Writer) {
-		fmt.Fprintf(w, "%s  %s  %.1f%%  %s\n", path, p.Prediction, 100*p.Probability, p.Key)
-	})
-}
-
-// waitForModel gives a gateway that has just started the moment it needs to
-// load its champion.
-func waitForModel(ctx context.Context, f func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	return app.Retry(ctx, 200*time.Millisecond, f)
-}
-
 // modelList is GET /api/v1/models.
 type modelList struct {
 	Models  []json.RawMessage    `json:"models"`
@@ -364,29 +338,4 @@ func (m modelList) print(w io.Writer) {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\n", h.Generation, h.Version.Short(), h.PromotedAt.UTC().Format(time.DateTime), h.Reason)
 	}
 	t.Flush()
-}
-
-// keyOrder lists the keys of a JSON object as they stand.
-func keyOrder(raw json.RawMessage) []string {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil
-	}
-	var keys []string
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return keys
-		}
-		key, ok := t.(string)
-		if !ok {
-			return keys
-		}
-		keys = append(keys, key)
-		var skip json.RawMessage
-		if dec.Decode(&skip) != nil {
-			return keys
-		}
-	}
-	return keys
 }
