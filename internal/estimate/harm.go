@@ -153,16 +153,15 @@ func (h Harm) Interval(alpha float64) (lower, upper float64) {
 // lowerCapital is the log of a lower bound of the capital against means up to m.
 func lowerCapital(n, sum, squares, m float64) float64 {
 	spread := squares - 2*m*sum + n*m*m
-	logs := make([]float64, 0, len(harmBets))
-	for _, lambda := range harmBets {
+	var logs [len(harmBets)]float64
+	best := math.Inf(-1)
+	for j, lambda := range harmBets {
+		logs[j] = math.Inf(-1)
 		if l := lambda * (MaxBlock + m); l <= .95 {
 			g := (-math.Log1p(-l) - l) / (l * l)
-			logs = append(logs, lambda*(sum-n*m)-g*lambda*lambda*spread)
+			logs[j] = lambda*(sum-n*m) - g*lambda*lambda*spread
 		}
-	}
-	best := math.Inf(-1)
-	for _, l := range logs {
-		best = max(best, l)
+		best = max(best, logs[j])
 	}
 	var total float64
 	for _, l := range logs {
