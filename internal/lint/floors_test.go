@@ -16,7 +16,7 @@ import (
 // be imported by it only where nested says so.
 var floors = map[string]int{
 	"": 0, "internal/telemetry": 0,
-	"internal/estimate": 1, "internal/objstore": 1, "internal/ledger": 1, "internal/dataset": 1,
+	"internal/estimate": 1, "internal/objstore": 1, "internal/ledger": 1, "internal/dataset": 1, "internal/onnx": 1,
 	"internal/network": 2, "internal/rollout": 2, "internal/simulate": 2, "internal/catalog": 2, "internal/trigger": 2,
 	"metrics": 3, "trainer": 3, "evaluator": 3, "alerts": 3, "dashboards": 3,
 	"internal/registry": 3, "internal/serving": 3, "internal/labelling": 3,
@@ -48,7 +48,7 @@ var homes = map[string][]string{
 	"github.com/oklog/run":                     {"internal/app"},
 	"go.opentelemetry.io/otel":                 {"internal/telemetry"},
 	"go.opentelemetry.io/proto/otlp":           {"internal/telemetry"},
-	"google.golang.org/protobuf":               {"internal/telemetry"},
+	"google.golang.org/protobuf":               {"internal/telemetry", "internal/onnx"},
 	"github.com/prometheus/exporter-toolkit":   {"internal/app"},
 	"go.yaml.in/yaml/v2":                       {"internal/app"},
 	"golang.org/x/crypto":                      {"internal/app"},

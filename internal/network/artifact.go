@@ -19,7 +19,16 @@ const (
 	WeightsFile  = "weights.safetensors"
 	ManifestFile = "manifest.json"
 	LabelsFile   = "labels.txt"
+	ONNXFile     = "model.onnx" // since format 2
 )
+
+// FileNames lists the files of an artifact of a format version, the manifest last.
+func FileNames(format int) []string {
+	if format < 2 {
+		return []string{WeightsFile, LabelsFile, ManifestFile}
+	}
+	return []string{WeightsFile, ONNXFile, LabelsFile, ManifestFile}
+}
 
 // maxManifest bounds the manifest: a million ids fit.
 const maxManifest = 64 << 20
@@ -30,8 +39,8 @@ type Artifact struct {
 	Weights  Weights
 }
 
-// Files encodes the artifact: weights.safetensors, manifest.json, labels.txt.
-// The same artifact gives the same bytes. The format version and the checksum
+// Files encodes the artifact in the newest format: weights.safetensors,
+// model.onnx, labels.txt, manifest.json. The same artifact gives the same bytes. The format version and the checksum
 // are set here. The error is [dg.ErrInvalid] when manifest and weights do not
 // make a model.
 func (a *Artifact) Files() (map[string][]byte, error) {
@@ -52,6 +61,10 @@ func (a *Artifact) Files() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	graph, err := ONNX(&Artifact{m, a.Weights})
+	if err != nil {
+		return nil, err
+	}
 	manifest, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("network: encode manifest: %w: %w", dg.ErrInvalid, err)
@@ -59,6 +72,7 @@ func (a *Artifact) Files() (map[string][]byte, error) {
 	manifest = append(manifest, '\n')
 	files := map[string][]byte{
 		WeightsFile:  weights,
+		ONNXFile:     graph,
 		ManifestFile: manifest,
 		LabelsFile:   []byte(strings.Join(m.Classes, "\n") + "\n"),
 	}
@@ -95,7 +109,14 @@ func Digest(files map[string][]byte) dg.ModelRef {
 // newer format, a byte that is not what was written, weights that do not fit
 // the architecture, labels that are not the classes.
 func ReadArtifact(files map[string][]byte) (*Artifact, dg.ModelRef, error) {
-	names := []string{LabelsFile, ManifestFile, WeightsFile}
+	if _, ok := files[ManifestFile]; !ok {
+		return nil, "", fmt.Errorf("network: read artifact: %s is missing: %w", ManifestFile, dg.ErrInvalid)
+	}
+	m, err := readManifest(files[ManifestFile])
+	if err != nil {
+		return nil, "", err
+	}
+	names := FileNames(m.FormatVersion)
 	for _, name := range names {
 		if _, ok := files[name]; !ok {
 			return nil, "", fmt.Errorf("network: read artifact: %s is missing: %w", name, dg.ErrInvalid)
@@ -105,10 +126,6 @@ func ReadArtifact(files map[string][]byte) (*Artifact, dg.ModelRef, error) {
 		if !slices.Contains(names, name) {
 			return nil, "", fmt.Errorf("network: read artifact: file %q is not part of one, want %v: %w", name, names, dg.ErrInvalid)
 		}
-	}
-	m, err := readManifest(files[ManifestFile])
-	if err != nil {
-		return nil, "", err
 	}
 	if err := checkSum(files, m.Checksum); err != nil {
 		return nil, "", err
@@ -130,18 +147,37 @@ func ReadArtifact(files map[string][]byte) (*Artifact, dg.ModelRef, error) {
 	return &Artifact{Manifest: m, Weights: w}, Digest(files), nil
 }
 
+// FilesOf lists the files of the artifact to which a manifest belongs, the
+// manifest last. The error is that of [FormatOf].
+func FilesOf(manifest []byte) ([]string, error) {
+	format, err := FormatOf(manifest)
+	if err != nil {
+		return nil, err
+	}
+	return FileNames(format), nil
+}
+
+// FormatOf reads the format version of a manifest. The error is
+// [dg.ErrInvalid], and names the versions that are read when it is a newer one.
+func FormatOf(manifest []byte) (int, error) {
+	var version struct {
+		FormatVersion int `json:"format_version"`
+	}
+	if err := json.Unmarshal(manifest, &version); err != nil { // refuses text after the end, which a Decoder would not
+		return 0, fmt.Errorf("network: read manifest: %w: %w", dg.ErrInvalid, err)
+	}
+	if version.FormatVersion < 1 || version.FormatVersion > FormatVersion {
+		return 0, fmt.Errorf("network: read manifest: format version %d, this driftgate reads 1 to %d: a newer driftgate reads it: %w", version.FormatVersion, FormatVersion, dg.ErrInvalid)
+	}
+	return version.FormatVersion, nil
+}
+
 func readManifest(b []byte) (m Manifest, err error) {
 	if len(b) > maxManifest {
 		return m, fmt.Errorf("network: read manifest: %d bytes, want at most %d: %w", len(b), maxManifest, dg.ErrInvalid)
 	}
-	var version struct {
-		FormatVersion int `json:"format_version"`
-	}
-	if err := json.Unmarshal(b, &version); err != nil { // refuses text after the end, which a Decoder would not
-		return m, fmt.Errorf("network: read manifest: %w: %w", dg.ErrInvalid, err)
-	}
-	if version.FormatVersion < 1 || version.FormatVersion > FormatVersion {
-		return m, fmt.Errorf("network: read manifest: format version %d, this driftgate reads 1 to %d: %w", version.FormatVersion, FormatVersion, dg.ErrInvalid)
+	if _, err := FormatOf(b); err != nil {
+		return m, err
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()

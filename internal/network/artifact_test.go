@@ -96,8 +96,16 @@ func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
 			f[WeightsFile] = f[WeightsFile][:len(f[WeightsFile])-4]
 			resign(t, f, nil)
 		}},
-		{"newer format", "format version 2, this driftgate reads 1 to 1", func(f map[string][]byte) {
-			resign(t, f, func(m map[string]any) { m["format_version"] = 2 })
+		{"no graph", "model.onnx is missing", func(f map[string][]byte) { delete(f, ONNXFile) }},
+		{"newer format", "format version 3, this driftgate reads 1 to 2: a newer driftgate reads it", func(f map[string][]byte) {
+			resign(t, f, func(m map[string]any) { m["format_version"] = 3 })
+		}},
+		{"newer format with fields of its own", "format version 3, this driftgate reads 1 to 2", func(f map[string][]byte) {
+			f["model.bin"] = []byte("x")
+			resign(t, f, func(m map[string]any) { m["format_version"], m["shards"] = 3, []string{"a"} })
+		}},
+		{"a graph in format 1", `file "model.onnx" is not part`, func(f map[string][]byte) {
+			resign(t, f, func(m map[string]any) { m["format_version"] = 1 })
 		}},
 		{"wrong shapes", "the architecture wants layers.0.weight [5 784]", func(f map[string][]byte) {
 			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["hidden"] = []int{5} })
@@ -135,6 +143,23 @@ func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
 				t.Errorf("error %v\nwant ErrInvalid with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestFormat1IsReadStill(t *testing.T) {
+	a := artifact(t, 4)
+	files := filesOf(t, a)
+	delete(files, ONNXFile)
+	resign(t, files, func(m map[string]any) { m["format_version"] = 1 })
+	got, ref, err := ReadArtifact(files)
+	if err != nil || ref != Digest(files) || !reflect.DeepEqual(got.Weights, a.Weights) {
+		t.Fatalf("read %s, %v, want %s", ref, err, Digest(files))
+	}
+	if names, err := FilesOf(files[ManifestFile]); err != nil || !slices.Equal(names, []string{WeightsFile, LabelsFile, ManifestFile}) {
+		t.Errorf("its files are %v, %v", names, err)
+	}
+	if graph, err := ONNX(got); err != nil || !bytes.Equal(graph, filesOf(t, a)[ONNXFile]) {
+		t.Errorf("its graph, made on demand, is not that of format 2, %v", err)
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 )
 
 // FormatVersion is the artifact format that this code writes, and the newest
-// that it reads.
-const FormatVersion = 1
+// that it reads. Format 2 has model.onnx beside the weights; format 1 is read
+// still.
+const FormatVersion = 2
 
 // Manifest says what a model is and where it came from. It is written once and
 // never changed. Every ratio is 0 to 1, every time UTC.

@@ -76,10 +76,7 @@ func (r *Registry) promote(ctx context.Context, ref dg.ModelRef, seen dg.Champio
 	if now.Version == ref {
 		return now, nil
 	}
-	if _, err := r.classifier(ctx, ref); err != nil {
-		return dg.Champion{}, err
-	}
-	return r.move(ctx, now, dg.Champion{Version: ref, Previous: now.Version, Reason: reason, RunID: runID})
+	return r.moveTo(ctx, now, dg.Champion{Version: ref, Previous: now.Version, Reason: reason, RunID: runID})
 }
 
 func hasMoved(now, seen dg.Champion) bool {
@@ -133,9 +130,6 @@ func (r *Registry) rollback(ctx context.Context, seen *dg.Champion, reason strin
 	if now.Previous == "" {
 		return now, fmt.Errorf("no earlier champion than %s: %w", now.Version.Short(), dg.ErrRefused)
 	}
-	if _, err := r.classifier(ctx, now.Previous); err != nil {
-		return now, err
-	}
 	before, err := r.predecessor(ctx, now)
 	if err != nil {
 		return now, err
@@ -144,7 +138,7 @@ func (r *Registry) rollback(ctx context.Context, seen *dg.Champion, reason strin
 	if reason != "" {
 		text += ": " + reason
 	}
-	return r.move(ctx, now, dg.Champion{Version: now.Previous, Previous: before, Reason: text})
+	return r.moveTo(ctx, now, dg.Champion{Version: now.Previous, Previous: before, Reason: text})
 }
 
 // predecessor returns what stood behind now.Previous when that was champion.
@@ -162,6 +156,19 @@ func (r *Registry) predecessor(ctx context.Context, now dg.Champion) (dg.ModelRe
 		}
 	}
 	return "", nil // unknown: the way back ends here
+}
+
+// moveTo moves the record to a model that can be loaded, answers as it should,
+// and is not deleted meanwhile.
+func (r *Registry) moveTo(ctx context.Context, now, next dg.Champion) (moved dg.Champion, err error) {
+	err = r.holding(ctx, next.Version, func() error {
+		if _, err := r.classifier(ctx, next.Version); err != nil {
+			return err
+		}
+		moved, err = r.move(ctx, now, next)
+		return err
+	})
+	return moved, err
 }
 
 // move swaps the record from now to next and adds next to history.

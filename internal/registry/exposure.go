@@ -132,12 +132,18 @@ func (r *Registry) expose(ctx context.Context, next, seen dg.Exposure) (dg.Expos
 	if champion.Version != next.Against {
 		return dg.Exposure{}, fmt.Errorf("the champion is %s, the exposure is against %s: %w", champion.Version.Short(), next.Against.Short(), dg.ErrConflict)
 	}
-	if next.Challenger != now.Challenger {
-		if _, err := r.classifier(ctx, next.Challenger); err != nil {
-			return dg.Exposure{}, err
-		}
+	if next.Challenger == now.Challenger {
+		return r.moveExposure(ctx, now, next)
 	}
-	return r.moveExposure(ctx, now, next)
+	var moved dg.Exposure
+	err = r.holding(ctx, next.Challenger, func() error {
+		if _, err := r.classifier(ctx, next.Challenger); err != nil {
+			return err
+		}
+		moved, err = r.moveExposure(ctx, now, next)
+		return err
+	})
+	return moved, err
 }
 
 // sameExposure reports whether servers would do the same under both.

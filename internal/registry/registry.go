@@ -1,14 +1,21 @@
 // Package registry keeps models in a bucket: immutable artifacts named by the
 // digest of their contents, and one champion record that every server follows.
 //
-//	artifacts/HEX/{weights.safetensors,labels.txt,manifest.json}
-//	champion.json             the record; moved by compare-and-swap only
-//	history/00000007.json     what the record was, one for each generation
+//	artifacts/HEX/{weights.safetensors,model.onnx,labels.txt,manifest.json}
+//	artifacts/HEX/signature.json  who vouches for it; not part of the digest
+//	artifacts/HEX/deleting.json   it is being deleted
+//	champion.json                 the record; moved by compare-and-swap only
+//	history/00000007.json         what the record was, one for each generation
+//	exposure.json                 the challenger tried on production; moved likewise
+//	exposures/00000003.json       what that record was
+//	holds/HEX/RANDOM              somebody is making it champion right now: not to be deleted
+//	model/{time}_{file}           copies in the old style, on request
 //
 // The manifest is written last: without it there is no artifact. An artifact is
-// loaded only if its contents give its name, and becomes champion only if its
-// self-test comes out. The champion record is the one truth; history follows it
-// and is completed by the next promotion when a crash came in between.
+// loaded only if it is signed as the configuration asks and its contents give
+// its name, and becomes champion only if its self-test comes out. The champion
+// record is the one truth; history follows it and is completed by the next
+// promotion when a crash came in between.
 //
 // The registry judges nothing: who promotes has asked the evaluator, or is a
 // person who may.
@@ -21,7 +28,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +48,9 @@ const (
 	exposureHistory = "exposures/"
 	exposureKey     = "exposure.json"
 
+	holds    = "holds/"
+	oldStyle = "model/"
+
 	refPrefix    = "sha256:"
 	digits       = 64      // of a digest
 	minPrefix    = 4       // digits that may stand for a whole name
@@ -56,15 +65,13 @@ const (
 	RoleCandidate = "candidate"
 )
 
-// files are an artifact's, in the order in which they are written.
-var files = []string{network.WeightsFile, network.LabelsFile, network.ManifestFile}
-
 // Options configure a registry.
 type Options struct {
 	Model      string // the model's name; goes into the champion record
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
+	Keys       Keys                  // who signs, and whose signature is asked for
 }
 
 // Registry is one model's artifacts and champion record. It is safe for
@@ -92,10 +99,6 @@ func New(store *objstore.Store, bucket string, o Options) *Registry {
 		metrics: newMetrics(o.Registerer, o.Model), manifests: map[dg.ModelRef]network.Manifest{}}
 }
 
-func artifactKey(ref dg.ModelRef, file string) string {
-	return artifacts + strings.TrimPrefix(string(ref), refPrefix) + "/" + file
-}
-
 // validRef demands "sha256:" and 64 hex digits; the error is [dg.ErrInvalid].
 func validRef(ref dg.ModelRef) error {
 	name, ok := strings.CutPrefix(string(ref), refPrefix)
@@ -108,87 +111,6 @@ func validRef(ref dg.ModelRef) error {
 func isHex(s string) bool {
 	_, err := hex.DecodeString(s + strings.Repeat("0", len(s)%2))
 	return err == nil && s == strings.ToLower(s)
-}
-
-// Save stores an artifact's files and returns its name. Saving it again, or
-// after a crash halfway, is no error. Files that do not make an artifact are
-// [dg.ErrInvalid]; a stored file that differs is [dg.ErrConflict].
-func (r *Registry) Save(ctx context.Context, contents map[string][]byte) (dg.ModelRef, error) {
-	_, ref, err := network.ReadArtifact(contents)
-	if err != nil {
-		return "", fmt.Errorf("registry: save: %w", err)
-	}
-	if extra := slices.DeleteFunc(slices.Sorted(maps.Keys(contents)), func(f string) bool { return slices.Contains(files, f) }); len(extra) > 0 {
-		return "", fmt.Errorf("registry: save %s: files %v, want %v alone: %w", ref.Short(), extra, files, dg.ErrInvalid)
-	}
-	for _, file := range files {
-		if err := r.saveFile(ctx, artifactKey(ref, file), contents[file]); err != nil {
-			return "", fmt.Errorf("registry: save %s: %w", ref.Short(), err)
-		}
-	}
-	return ref, nil
-}
-
-func (r *Registry) saveFile(ctx context.Context, key string, content []byte) error {
-	_, err := r.store.Put(ctx, r.bucket, key, content, objstore.PutOptions{IfNoneMatch: true, ContentType: contentType(key)})
-	if !errors.Is(err, dg.ErrConflict) {
-		return err
-	}
-	stored, _, err := r.store.Get(ctx, r.bucket, key)
-	if err != nil {
-		return err
-	}
-	if string(stored) != string(content) {
-		return fmt.Errorf("%s is stored with other contents than its name says: %w", key, dg.ErrConflict)
-	}
-	return nil
-}
-
-func contentType(key string) string {
-	switch {
-	case strings.HasSuffix(key, ".json"):
-		return "application/json"
-	case strings.HasSuffix(key, ".txt"):
-		return "text/plain; charset=utf-8"
-	}
-	return "application/octet-stream"
-}
-
-// Load fetches an artifact and checks that its contents give its name. It is
-// [dg.ErrNotFound] when there is none and [dg.ErrInvalid] when it was altered.
-func (r *Registry) Load(ctx context.Context, ref dg.ModelRef) (*network.Artifact, error) {
-	if err := validRef(ref); err != nil {
-		return nil, fmt.Errorf("registry: load: %w", err)
-	}
-	contents := map[string][]byte{}
-	for _, file := range slices.Backward(files) { // the manifest first: without it there is no artifact
-		b, _, err := r.store.Get(ctx, r.bucket, artifactKey(ref, file))
-		if err != nil {
-			return nil, fmt.Errorf("registry: load %s: %w", ref.Short(), err)
-		}
-		contents[file] = b
-	}
-	a, got, err := network.ReadArtifact(contents)
-	if err != nil {
-		return nil, fmt.Errorf("registry: load %s: %w", ref.Short(), err)
-	}
-	if got != ref {
-		return nil, fmt.Errorf("registry: load %s: the contents are those of %s: altered or misplaced: %w", ref.Short(), got.Short(), dg.ErrInvalid)
-	}
-	return a, nil
-}
-
-// classifier loads an artifact and runs its self-test.
-func (r *Registry) classifier(ctx context.Context, ref dg.ModelRef) (*network.Classifier, error) {
-	a, err := r.Load(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	c, err := network.NewClassifier(a)
-	if err != nil {
-		return nil, fmt.Errorf("registry: load %s: %w", ref.Short(), err)
-	}
-	return c, nil
 }
 
 // Resolve turns what a person types into a model's name: "champion",

@@ -150,8 +150,8 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Errorf("the loaded artifact has other files, %v", err)
 	}
 	keys, err := w.store.Bucket(w.bucket).Keys(ctx, "")
-	if err != nil || len(keys) != 3 {
-		t.Errorf("the bucket holds %v, %v, want the three files", keys, err)
+	if err != nil || len(keys) != 4 {
+		t.Errorf("the bucket holds %v, %v, want the four files", keys, err)
 	}
 	_, err = w.Load(ctx, dg.ModelRef("sha256:"+strings.Repeat("0", 64)))
 	wantKind(t, "load what was never saved", err, dg.ErrNotFound)
@@ -183,7 +183,7 @@ func TestAPartialUploadIsNoModel(t *testing.T) {
 }
 
 func TestAlteredArtifactsAreRefused(t *testing.T) {
-	for _, file := range []string{network.WeightsFile, network.LabelsFile, network.ManifestFile} {
+	for _, file := range []string{network.WeightsFile, network.ONNXFile, network.LabelsFile, network.ManifestFile} {
 		t.Run(file, func(t *testing.T) {
 			w, ctx := newWorld(t), t.Context()
 			ref := w.save(1)
