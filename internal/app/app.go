@@ -35,6 +35,7 @@ import (
 	"driftgate/internal/pipeline"
 	"driftgate/internal/registry"
 	"driftgate/internal/serving"
+	"driftgate/internal/telemetry"
 	"driftgate/internal/trigger"
 	"driftgate/internal/web"
 	"driftgate/metrics"
@@ -75,6 +76,7 @@ type App struct {
 
 	moving          sync.RWMutex // held to read by what moves objects, to write by what rebuilds the ledger
 	metricsRegistry *prometheus.Registry
+	tracer          *telemetry.Tracer // nil: no traces
 	embedded        *embedded.Server
 	storeOptions    objstore.Options
 	store           *objstore.Store
@@ -126,7 +128,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	for _, open := range []func(context.Context) error{a.openDoors, a.own, a.openStore, a.openLedger, a.openServices, a.openEngine, a.listen} {
+	for _, open := range []func(context.Context) error{a.openTracer, a.openDoors, a.own, a.openStore, a.openLedger, a.openServices, a.openEngine, a.listen} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
@@ -241,7 +243,7 @@ func (a *App) openServices(context.Context) (err error) {
 	a.metrics = metrics.New(a.metricsOptions(), a.ledger)
 	a.metricsRegistry.MustRegister(a.metrics)
 	a.catalog = catalog.New(a.store, a.ledger, a.buckets, a.catalogOptions())
-	a.evaluator = evaluator.New(a.store, a.ledger, a.buckets, a.evaluatorOptions())
+	a.evaluator = evaluator.New(a.evaluatorSources(), a.evaluatorOptions())
 	a.inbox = &inbox{Inbox: trigger.New(a.ledger, a.triggerOptions()), wake: func() { a.scheduler.Wake() }}
 	return nil
 }

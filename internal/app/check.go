@@ -150,7 +150,7 @@ func (a *App) checkCold(ctx context.Context) CheckReport {
 		report.add(ctx, look{"buckets", a.checkBuckets}, look{"champion", a.checkChampion})
 	}
 	report.add(ctx, look{"ledger", a.checkColdLedger}, look{"spool", a.checkSpool}, look{"token", a.checkToken},
-		look{"statsd", a.checkStatsD}, look{"rules", a.checkWindows})
+		look{"statsd", a.checkStatsD}, look{"traces", a.checkTraces}, look{"rules", a.checkWindows})
 	report.Windows = a.windowNames()
 	return report
 }
@@ -160,7 +160,7 @@ func (a *App) check(ctx context.Context) (any, error) {
 	report := examine(ctx, []look{
 		{"folder", a.checkFolder}, {"object store", a.checkReach}, {"clock", a.checkClock}, {"buckets", a.checkBuckets},
 		{"champion", a.checkChampion}, {"ledger", a.checkLedger}, {"spool", a.checkSpool}, {"token", a.checkToken},
-		{"webhook", a.checkWebhook}, {"statsd", a.checkStatsD}, {"rules", a.checkWindows},
+		{"webhook", a.checkWebhook}, {"statsd", a.checkStatsD}, {"traces", a.checkTraces}, {"rules", a.checkWindows},
 	})
 	var err error
 	report.Windows = a.windowNames()

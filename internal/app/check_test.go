@@ -13,6 +13,7 @@ import (
 
 	"driftgate/internal/config"
 	"driftgate/internal/objstore/embedded"
+	"driftgate/internal/telemetry/telemetrytest"
 )
 
 // folder is the configuration of a gateway of its own.
@@ -91,6 +92,10 @@ func TestCheckSaysOfEachFaultWhatToDo(t *testing.T) {
 		"a clock an hour behind":     {func(_ *testing.T, c *config.Config) { c.S3.Endpoint = late.URL }, "clock", CheckFail, "-1h0m"},
 		"a StatsD agent that is off": {func(t *testing.T, c *config.Config) { c.StatsD.Address = deaf(t) }, "statsd", CheckFail, "nobody listens"},
 		"a StatsD name that is none": {func(_ *testing.T, c *config.Config) { c.StatsD.Address = "statsd.invalid:8125" }, "statsd", CheckFail, "statsd.invalid"},
+		"a trace receiver that is off": {func(t *testing.T, c *config.Config) {
+			c.OTel.Endpoint, c.OTel.Headers = "http://"+deaf(t), "authorization=a-secret"
+		}, "traces", CheckWarn, "refused"},
+		"a trace receiver": {func(t *testing.T, c *config.Config) { c.OTel.Endpoint = telemetrytest.Start(t).Endpoint }, "traces", CheckOK, "/v1/traces takes them"},
 		"a token that others may read": {func(t *testing.T, c *config.Config) {
 			write(t, filepath.Join(c.Dir, tokenFile), strings.Repeat("t", 20), 0o644)
 		}, "folder", CheckWarn, "0644"},

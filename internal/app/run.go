@@ -10,6 +10,7 @@ import (
 	"driftgate"
 	"driftgate/internal/estimate"
 	"driftgate/internal/network"
+	"driftgate/internal/telemetry"
 	"driftgate/metrics"
 
 	"github.com/oklog/run"
@@ -108,8 +109,10 @@ func (a *App) watch(ctx context.Context) error {
 	defer tick.Stop()
 	var due []metrics.AlarmEvent
 	for {
-		if err := a.look(ctx, &due); err != nil && ctx.Err() == nil {
-			a.log.Error("figures not refreshed", "error", err)
+		traced, span := a.tracer.Start(ctx, "refresh figures")
+		err := a.look(traced, &due)
+		if span.Done(err); err != nil && ctx.Err() == nil {
+			a.log.ErrorContext(traced, "figures not refreshed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -122,13 +125,17 @@ func (a *App) watch(ctx context.Context) error {
 // look moves the alarm, passes its events on and makes a snapshot. Events that
 // could not be passed on stay due, in order.
 func (a *App) look(ctx context.Context, due *[]metrics.AlarmEvent) error {
-	events, err := a.metrics.Advance(ctx)
+	advancing, span := telemetry.Start(ctx, "advance alarm")
+	events, err := a.metrics.Advance(advancing)
+	span.Done(err)
 	for *due = append(*due, events...); len(*due) > 0 && err == nil; {
 		if err = a.raise(ctx, (*due)[0]); err == nil {
 			*due = (*due)[1:]
 		}
 	}
-	_, refreshErr := a.metrics.Refresh(ctx)
+	refreshing, span := telemetry.Start(ctx, "read figures")
+	_, refreshErr := a.metrics.Refresh(refreshing)
+	span.Done(refreshErr)
 	return errors.Join(err, refreshErr)
 }
 

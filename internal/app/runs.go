@@ -37,13 +37,14 @@ func (a *App) newPipelines() (*pipeline.Pipelines, error) {
 
 // train runs a job in a child process of this binary.
 func (a *App) train(ctx context.Context, job trainer.Job, progress func(trainer.Progress)) (map[string][]byte, error) {
+	job.Trace = a.tracer.Handover(ctx)
 	return trainer.Spawn(ctx, a.Exe, []string{"train-child"}, job, progress)
 }
 
 func (a *App) engineOptions() engine.Options {
 	return engine.Options{
 		Path: filepath.Join(a.Config.Dir, "engine.db"),
-		Now:  a.Now, Logger: a.Logger,
+		Now:  a.Now, Tracer: a.tracer, Logger: a.Logger,
 		Finished: a.pipelines.Finished,
 	}
 }

@@ -33,6 +33,7 @@ func (a *App) servingOptions() serving.Options {
 		Limits:     a.limits(),
 		SpoolItems: a.Config.Serving.SpoolItems,
 		SpoolBytes: a.Config.Serving.SpoolBytes,
+		Tracer:     a.tracer,
 		Now:        a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
 	}
 }
@@ -102,7 +103,12 @@ func (a *App) catalogOptions() catalog.Options {
 }
 
 func (a *App) evaluatorOptions() evaluator.Options {
-	return evaluator.Options{Gate: evaluator.Gate{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin}, Limits: a.limits()}
+	return evaluator.Options{Gate: evaluator.Gate{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin}, Limits: a.limits(), Now: a.Now}
+}
+
+func (a *App) evaluatorSources() evaluator.Sources {
+	return evaluator.Sources{Images: a.store, Labels: a.ledger, Models: a.registry, Predictions: a.ledger,
+		Datasets: a.store.Bucket(a.buckets.Datasets), Buckets: a.buckets}
 }
 
 func (a *App) triggerOptions() trigger.Options {
@@ -117,10 +123,12 @@ func (a *App) triggerOptions() trigger.Options {
 func (a *App) trainerOptions() trainer.Options {
 	c := a.Config.Train
 	o := trainer.DefaultOptions()
-	o.Hidden, o.Epochs, o.Batch, o.LearningRate = c.Hidden, c.Epochs, c.Batch, c.LearningRate
+	o.Start, o.Hidden, o.Epochs, o.Batch, o.LearningRate = c.Start, c.Hidden, c.Epochs, c.Batch, c.LearningRate
 	o.Patience, o.Seed = c.Patience, c.Seed
-	o.HumanWeight, o.ProxyWeight, o.MinProxyConfidence = c.HumanWeight, c.ProxyWeight, c.MinProxyConfidence
-	o.Replay, o.Holdout = c.Replay, c.Holdout
+	o.Labelling = trainer.Labelling{Sources: c.Sources, HumanWeight: c.HumanWeight, ProxyWeight: c.ProxyWeight, MinProxyConfidence: c.MinProxyConfidence, Disagreement: c.Disagreement}
+	o.Active, o.Quality, o.Augment = trainer.Active(c.Active), trainer.Quality(c.Quality), dataset.Augmentation(c.Augment)
+	o.Sampling = trainer.Sampling{Replay: c.Replay, ReplayBy: c.ReplayBy, Balance: c.Balance, BalanceBy: c.BalanceBy}
+	o.Evaluation = trainer.Evaluation{Holdout: c.Holdout, Validation: c.Validation}
 	return o
 }
 
@@ -132,7 +140,8 @@ func (a *App) webOptions() web.Options {
 		SecureCookies: a.Config.HTTP.SecureCookies, TrustedProxies: a.Config.HTTP.TrustedProxies,
 		MaxUploadBytes: a.Config.Serving.MaxImageBytes, MaxInFlight: a.Config.HTTP.MaxInFlight,
 		AlertsToken: live.AlertsToken, RatePerSecond: live.RatePerSecond, RateBurst: live.RateBurst,
-		Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
+		Tracer: a.tracer,
+		Now:    a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
 	}
 }
 
@@ -163,15 +172,7 @@ func (a *App) statsd(ctx context.Context) error {
 
 // compare judges two versions on the labels of the gate's window.
 func (a *App) compare(ctx context.Context, champion, challenger driftgate.ModelRef) (driftgate.Comparison, error) {
-	first, err := a.registry.Load(ctx, champion)
-	if err != nil {
-		return driftgate.Comparison{}, err
-	}
-	second, err := a.registry.Load(ctx, challenger)
-	if err != nil {
-		return driftgate.Comparison{}, err
-	}
 	now := a.Now().UTC()
 	iv := driftgate.Interval{Start: now.Add(-a.Config.Gate.Window), End: now.Add(time.Second)}
-	return a.evaluator.Compare(ctx, champion, challenger, first, second, iv)
+	return a.evaluator.Judge(ctx, champion, challenger, iv)
 }

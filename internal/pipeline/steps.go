@@ -80,7 +80,7 @@ func (p *Pipelines) compose(ctx context.Context, runID string, in RetrainInput) 
 	if err := p.keepJob(runID, job); err != nil {
 		return composed{}, err
 	}
-	p.log.Info("training set composed", "run", runID, "parent", champion.Version.Short(), "human", l.Human, "proxy", l.Proxy,
+	p.log.InfoContext(ctx, "training set composed", "run", runID, "parent", champion.Version.Short(), "human", l.Human, "proxy", l.Proxy,
 		"held_out", account.Evaluation.Held, "unlabelled", l.Unlabelled, "doubted", l.Doubted, "known_errors", account.Quality.KnownErrors,
 		"low_confidence", l.LowConfidence, "unknown_label", l.UnknownLabel, "over_the_cap", account.Active.LeftOut)
 	return composed{Parent: champion.Version, Human: l.Human, Proxy: l.Proxy}, nil
@@ -247,7 +247,7 @@ func (p *Pipelines) evaluate(ctx context.Context, runID string, in awaitInput) (
 	if c.Pairs > 0 {
 		p.metrics.evaluated("heldout", map[dg.ModelRef]float64{champion.Version: c.ChampionAccuracy, in.Challenger: c.ChallengerAccuracy})
 	}
-	p.log.Info("challenger judged", "run", runID, "champion", champion.Version.Short(), "challenger", in.Challenger.Short(),
+	p.log.InfoContext(ctx, "challenger judged", "run", runID, "champion", champion.Version.Short(), "challenger", in.Challenger.Short(),
 		"verdict", c.Verdict, "pairs", c.Pairs, "difference", c.Difference, "lower", c.Lower, "upper", c.Upper, "interval", iv, "reasons", c.Reasons)
 	return judged{champion, champion.ETag, c}, nil
 }
@@ -266,7 +266,7 @@ func (p *Pipelines) promote(ctx context.Context, runID string, in promoteInput) 
 	seen.ETag = in.ETag
 	next, err := p.d.Registry.Promote(ctx, in.Challenger, seen, in.Reason, runID)
 	if errors.Is(err, dg.ErrConflict) {
-		p.log.Warn("challenger not promoted: the champion changed meanwhile", "run", runID, "error", err)
+		p.log.WarnContext(ctx, "challenger not promoted: the champion changed meanwhile", "run", runID, "error", err)
 		return promoted{Note: "not promoted: the champion changed while the challenger was judged; compare again"}, nil
 	}
 	if err != nil {
@@ -297,7 +297,7 @@ func (p *Pipelines) enthrone(ctx context.Context, runID string, in saved) (promo
 }
 
 func (p *Pipelines) crowned(ctx context.Context, runID string, c dg.Champion, evidence any) (promoted, error) {
-	p.log.Info("champion promoted", "run", runID, "version", c.Version.Short(), "generation", c.Generation, "reason", c.Reason)
+	p.log.InfoContext(ctx, "champion promoted", "run", runID, "version", c.Version.Short(), "generation", c.Generation, "reason", c.Reason)
 	err := p.audit(ctx, EventPromotion, c.PromotedAt, c.Version, ByGate, c.Reason, evidence)
 	return promoted{Promoted: true, Note: fmt.Sprintf("champion since %s, generation %d", c.PromotedAt.UTC().Format(dg.TimeFormat), c.Generation)}, err
 }
