@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +122,10 @@ func TestParseRefusesNonsense(t *testing.T) {
 		{"an unknown status", edit(t, func(_, a, _ map[string]any) { a["status"] = "maybe" }), "alerts[0]: status"},
 		{"no fingerprint", edit(t, func(_, a, _ map[string]any) { delete(a, "fingerprint") }), "alerts[0]: fingerprint"},
 		{"no start", edit(t, func(_, a, _ map[string]any) { delete(a, "startsAt") }), "alerts[0]: no startsAt"},
+		{"alerts that are no list", edit(t, func(b, _, _ map[string]any) { b["alerts"] = "many" }), "want a list"},
+		{"no alerts at all", edit(t, func(b, _, _ map[string]any) { b["alerts"] = nil }), "no alerts"},
+		{"an alert that is none", edit(t, func(b, a, _ map[string]any) { b["alerts"] = []any{a, 7} }), "want the JSON"},
+		{"too many alerts", edit(t, func(b, a, _ map[string]any) { b["alerts"] = slices.Repeat([]any{a}, MaxAlerts+1) }), "more than 10000 alerts"},
 		{"a time that is none", edit(t, func(_, a, _ map[string]any) { a["startsAt"] = "yesterday" }), "want the JSON"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,6 +134,23 @@ func TestParseRefusesNonsense(t *testing.T) {
 				t.Errorf("error %v, want ErrInvalid with %q", err, tt.text)
 			}
 		})
+	}
+}
+
+// TestParseReadsNoMoreThanItTakes gives it a body whose alerts would be forty
+// times as large in memory.
+func TestParseReadsNoMoreThanItTakes(t *testing.T) {
+	body := `{"version":"4","alerts":[` + strings.Repeat("{},", 1_000_000) + `{}]}`
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := Parse(strings.NewReader(body), fraud)
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, dg.ErrInvalid) {
+		t.Errorf("error %v, want ErrInvalid", err)
+	}
+	// The decoder's buffer doubles up to the body's 3 MB; the rest is 10,000 alerts.
+	if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 {
+		t.Errorf("a body of %d bytes took %d bytes", len(body), n)
 	}
 }
 

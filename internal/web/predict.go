@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -161,7 +162,19 @@ func bodyError(what string, err error) error {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return err
 	}
+	if late := lateBody(err); late != nil {
+		return late
+	}
 	return newProblem(http.StatusBadRequest, what+": "+err.Error())
+}
+
+// lateBody answers a client whose body did not come within the server's time,
+// and is nil for every other error.
+func lateBody(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return newProblem(http.StatusRequestTimeout, "the request's body did not come in time: send it again, faster")
 }
 
 // keyOf returns the object key at the end of the path.

@@ -59,11 +59,13 @@ type Options struct {
 const (
 	maxFormBytes  = 64 << 10 // of a form without a file
 	maxAlertBytes = 16 << 20 // of a webhook delivery: 10,000 alerts of 1,600 bytes
-	maxDeliveries = 4        // of alerts, read at once
+	maxDeliveries = 4        // of alerts, taken apart at once
 	maxJSONBytes  = 1 << 20  // of an API request
 	maxLabelBytes = 64 << 20 // of a labels import
 	minTokenRunes = 16       // a shorter one can be guessed
 	waitForRoom   = 5 * time.Second
+	// firstAlertBytes of a delivery are read before it has room: some 150 alerts.
+	firstAlertBytes = 128 << 10
 )
 
 // Validate reports every fault at once.

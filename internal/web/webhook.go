@@ -1,10 +1,12 @@
 package web
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -77,8 +79,16 @@ func (s *server) webhook(c *gin.Context) {
 	c.JSON(status, answer)
 }
 
-// delivery reads the body; few are read at once, for each may be large.
+// delivery reads the body. Few are read at once, for each may be large and
+// becomes larger when it is taken apart; but the first bytes, which are all of
+// most deliveries, are waited for outside, so that a client that is slow with
+// them keeps nobody out.
 func (s *server) delivery(c *gin.Context) (alerts.Delivery, error) {
+	body := http.MaxBytesReader(c.Writer, c.Request.Body, maxAlertBytes)
+	first, err := io.ReadAll(io.LimitReader(body, firstAlertBytes))
+	if err != nil {
+		return alerts.Delivery{}, deliveryError(err)
+	}
 	wait := time.NewTimer(waitForRoom)
 	defer wait.Stop()
 	select {
@@ -89,8 +99,16 @@ func (s *server) delivery(c *gin.Context) (alerts.Delivery, error) {
 	case <-c.Request.Context().Done():
 		return alerts.Delivery{}, c.Request.Context().Err()
 	}
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxAlertBytes)
-	return alerts.Parse(c.Request.Body, s.alerts)
+	d, err := alerts.Parse(io.MultiReader(bytes.NewReader(first), body), s.alerts)
+	return d, deliveryError(err)
+}
+
+// deliveryError tells a client that was too slow from a gateway that failed.
+func deliveryError(err error) error {
+	if late := lateBody(err); late != nil {
+		return late
+	}
+	return err
 }
 
 // record enters triggers one by one, each in a transaction of its own.
