@@ -169,24 +169,6 @@ type Trigger struct {
 	Schedule     string        `key:"schedule" doc:"cron expression (five fields, UTC) that retrains by schedule; empty is never"`
 }
 
-// Train is how a challenger is trained.
-type Train struct {
-	Holdout            float64       `key:"holdout" doc:"share of production samples that no training set ever sees"`
-	MinLabels          int           `key:"min_labels" doc:"human labels since the drift began that a retraining waits for; 0 waits for none"`
-	Wait               time.Duration `key:"wait" doc:"how long it waits for them"`
-	Lookback           time.Duration `key:"lookback" doc:"how far back the retraining set reaches"`
-	HumanWeight        float64       `key:"human_weight" doc:"weight of a human label"`
-	ProxyWeight        float64       `key:"proxy_weight" doc:"weight of the model's own label"`
-	MinProxyConfidence float64       `key:"min_proxy_confidence" doc:"confidence below which a proxy label is not used"`
-	Replay             int           `key:"replay" doc:"samples of the base dataset mixed in; -1 is all"`
-	Hidden             []int         `key:"hidden" doc:"widths of the hidden layers"`
-	Epochs             int           `key:"epochs" doc:"most passes over the data"`
-	Batch              int           `key:"batch" doc:"samples a step"`
-	LearningRate       float64       `key:"learning_rate" doc:"step size"`
-	Patience           int           `key:"patience" doc:"epochs without a better validation loss before stopping"`
-	Seed               uint64        `key:"seed" doc:"seed of weights, order and split"`
-}
-
 // Gate is when a challenger may replace the champion.
 type Gate struct {
 	MinPairs int           `key:"min_pairs" doc:"held-out labelled samples below which the verdict is inconclusive"`
@@ -218,9 +200,8 @@ func Default() Config {
 		Alarm: Alarm{Years: 10, Tolerance: 0.02, ReferenceLabels: 1000, Slot: 6 * time.Hour, LabelGrace: 24 * time.Hour,
 			ResolveHold: 24 * time.Hour},
 		Trigger: Trigger{CoolDown: 6 * time.Hour, BudgetPerDay: 4},
-		Train: Train{Holdout: 0.3, MinLabels: 100, Wait: 24 * time.Hour, Lookback: 30 * 24 * time.Hour, HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95,
-			Replay: 6000, Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Patience: 5, Seed: 1},
-		Gate: Gate{MinPairs: 100, Window: 7 * 24 * time.Hour, Wait: 48 * time.Hour},
+		Train:   defaultTrain(),
+		Gate:    Gate{MinPairs: 100, Window: 7 * 24 * time.Hour, Wait: 48 * time.Hour},
 	}
 }
 
@@ -297,20 +278,7 @@ func (c Config) check() []fault {
 	want(c.Alarm.ResolveHold >= 0, "alarm.resolve_hold", "%s: want 0s or more", c.Alarm.ResolveHold)
 	want(c.Trigger.CoolDown >= 0, "trigger.cool_down", "%s: want 0s or more", c.Trigger.CoolDown)
 	atLeast(c.Trigger.BudgetPerDay, 1, "trigger.budget_per_day")
-	want(c.Train.Holdout > 0 && c.Train.Holdout < 1, "train.holdout", "%g: want over 0 and under 1", c.Train.Holdout)
-	atLeast(c.Train.MinLabels, 0, "train.min_labels")
-	want(c.Train.Wait >= 0, "train.wait", "%s: want 0s or more", c.Train.Wait)
-	positive(c.Train.Lookback, "train.lookback")
-	want(c.Train.HumanWeight > 0, "train.human_weight", "%g: want more than 0", c.Train.HumanWeight)
-	want(c.Train.ProxyWeight >= 0 && c.Train.ProxyWeight < c.Train.HumanWeight, "train.proxy_weight", "%g: want 0 or more and less than train.human_weight (%g)", c.Train.ProxyWeight, c.Train.HumanWeight)
-	ratio(c.Train.MinProxyConfidence, "train.min_proxy_confidence")
-	atLeast(c.Train.Replay, -1, "train.replay")
-	want(len(c.Train.Hidden) > 0 && len(c.Train.Hidden) <= 8 && slices.Min(append([]int{1}, c.Train.Hidden...)) >= 1 && slices.Max(append([]int{1}, c.Train.Hidden...)) <= 8192,
-		"train.hidden", "%v: want 1 to 8 widths of 1 to 8192", c.Train.Hidden)
-	atLeast(c.Train.Epochs, 1, "train.epochs")
-	atLeast(c.Train.Batch, 1, "train.batch")
-	want(c.Train.LearningRate > 0, "train.learning_rate", "%g: want more than 0", c.Train.LearningRate)
-	atLeast(c.Train.Patience, 1, "train.patience")
+	out = append(out, c.Train.check()...)
 	atLeast(c.Gate.MinPairs, 30, "gate.min_pairs")
 	ratio(c.Gate.Margin, "gate.margin")
 	positive(c.Gate.Window, "gate.window")

@@ -1,0 +1,140 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Train is how a challenger is trained.
+type Train struct {
+	Start              string        `key:"start" doc:"what a retraining begins with: scratch, warm (the champion's weights) or head (the champion's weights, of which only the last layer learns)"`
+	Holdout            float64       `key:"holdout" doc:"share of production samples that no training set ever sees"`
+	Validation         float64       `key:"validation" doc:"share of the training samples that validates, for early stopping and calibration"`
+	MinLabels          int           `key:"min_labels" doc:"human labels since the drift began that a retraining waits for; 0 waits for none"`
+	Wait               time.Duration `key:"wait" doc:"how long it waits for them"`
+	Lookback           time.Duration `key:"lookback" doc:"how far back the retraining set reaches"`
+	Sources            []string      `key:"sources" doc:"whose labels are used: human, proxy (the model's own) or both"`
+	HumanWeight        float64       `key:"human_weight" doc:"weight of a human label"`
+	Disagreement       float64       `key:"disagreement" doc:"how much of a human label's weight is lost when the people who were asked disagree: 0 none, 1 the share of them who said otherwise"`
+	ProxyWeight        float64       `key:"proxy_weight" doc:"weight of the model's own label"`
+	MinProxyConfidence float64       `key:"min_proxy_confidence" doc:"confidence below which a proxy label is not used"`
+	Replay             int           `key:"replay" doc:"samples of the base dataset mixed in; -1 is all"`
+	ReplayBy           string        `key:"replay_by" doc:"how they are shared out: share (each class by its share) or even (as many of each)"`
+	Balance            string        `key:"balance" doc:"what classes count for: none (what they have), sqrt (its square root) or equal"`
+	BalanceBy          string        `key:"balance_by" doc:"by weights, or by samples: left out and repeated"`
+	Hidden             []int         `key:"hidden" doc:"widths of the hidden layers"`
+	Epochs             int           `key:"epochs" doc:"most passes over the data"`
+	Batch              int           `key:"batch" doc:"samples a step"`
+	LearningRate       float64       `key:"learning_rate" doc:"step size"`
+	Patience           int           `key:"patience" doc:"epochs without a better validation loss before stopping"`
+	Seed               uint64        `key:"seed" doc:"seed of weights, order and split"`
+
+	Active  Active  `key:"active"`
+	Quality Quality `key:"quality"`
+	Augment Augment `key:"augment"`
+}
+
+// Active is which production samples a retraining prefers.
+type Active struct {
+	MaxProduction int     `key:"max_production" doc:"most production samples in a retraining set, labelled by people first; 0 is all"`
+	Prefer        string  `key:"prefer" doc:"which of them when there are more: uncertain (the model was least sure) or surprising (the label was least likely by its answer)"`
+	Random        float64 `key:"random" doc:"share of those places that is drawn by lot"`
+}
+
+// Quality is how a retraining looks for wrong labels and weak slices.
+type Quality struct {
+	Folds       int      `key:"folds" doc:"parts of the cross-validation that looks for wrong labels, 2 to 20; 0 does not look"`
+	Epochs      int      `key:"epochs" doc:"epochs of its short trainings"`
+	ProxyFactor float64  `key:"proxy_factor" doc:"the weight of a suspect proxy label is multiplied with this; 0 drops it"`
+	HumanFactor float64  `key:"human_factor" doc:"likewise of a suspect human label, which is never dropped; 1 only reports it"`
+	BaseFactor  float64  `key:"base_factor" doc:"likewise of a suspect sample of the base dataset"`
+	Weak        []string `key:"weak" doc:"slices that are made heavier: class=LABEL, predicted=LABEL, stratum=NAME or confidence=LOW..HIGH"`
+	WeakFactor  float64  `key:"weak_factor" doc:"the weight of their samples is multiplied with this"`
+}
+
+// Augment is how training images are varied, anew in each epoch.
+type Augment struct {
+	Share      float64 `key:"share" doc:"share of the images that is varied; nothing is while the largest changes below are 0"`
+	Shift      int     `key:"shift" doc:"largest shift, pixels"`
+	Flip       bool    `key:"flip" doc:"left for right, one time in two; left out where it makes no sense (characters, left and right)"`
+	Rotation   float64 `key:"rotation" doc:"largest rotation, degrees"`
+	Brightness float64 `key:"brightness" doc:"largest change of brightness: 0.2 is 0.8 to 1.2 times"`
+	Noise      float64 `key:"noise" doc:"standard deviation of added noise, 0 to 1"`
+	Cutout     int     `key:"cutout" doc:"side of a square that is blanked, pixels"`
+}
+
+func defaultTrain() Train {
+	return Train{
+		Start: "scratch", Holdout: 0.3, Validation: 0.1, MinLabels: 100, Wait: 24 * time.Hour, Lookback: 30 * 24 * time.Hour,
+		Sources: []string{"human", "proxy"}, HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95,
+		Replay: 6000, ReplayBy: "share", Balance: "none", BalanceBy: "weights",
+		Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Patience: 5, Seed: 1,
+		Active:  Active{Prefer: "uncertain", Random: 0.2},
+		Quality: Quality{Epochs: 4, HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},
+		Augment: Augment{Share: 0.5},
+	}
+}
+
+// check returns everything that is wrong with the values, by key.
+func (t Train) check() []fault {
+	var out []fault
+	want := func(ok bool, key, format string, args ...any) {
+		if !ok {
+			out = append(out, fault{"train." + key, fmt.Sprintf(format, args...)})
+		}
+	}
+	between := func(x, low, high float64, key string) {
+		want(x >= low && x <= high, key, "%g: want %g to %g", x, low, high)
+	}
+	oneOf := func(s, key string, of ...string) { want(slices.Contains(of, s), key, "%q: want one of %v", s, of) }
+	atLeast := func(n, least int, key string) { want(n >= least, key, "%d: want at least %d", n, least) }
+
+	oneOf(t.Start, "start", "scratch", "warm", "head")
+	want(t.Holdout > 0 && t.Holdout < 1, "holdout", "%g: want over 0 and under 1", t.Holdout)
+	between(t.Validation, 0, 0.5, "validation")
+	atLeast(t.MinLabels, 0, "min_labels")
+	want(t.Wait >= 0, "wait", "%s: want 0s or more", t.Wait)
+	want(t.Lookback > 0, "lookback", "%s: want more than 0s", t.Lookback)
+	for _, s := range t.Sources {
+		oneOf(s, "sources", "human", "proxy")
+	}
+	want(len(t.Sources) > 0, "sources", "empty: want human, proxy or both")
+	want(t.HumanWeight > 0, "human_weight", "%g: want more than 0", t.HumanWeight)
+	want(t.ProxyWeight >= 0 && t.ProxyWeight < t.HumanWeight, "proxy_weight", "%g: want 0 or more and less than train.human_weight (%g)", t.ProxyWeight, t.HumanWeight)
+	between(t.MinProxyConfidence, 0, 1, "min_proxy_confidence")
+	between(t.Disagreement, 0, 1, "disagreement")
+	atLeast(t.Replay, -1, "replay")
+	oneOf(t.ReplayBy, "replay_by", "share", "even")
+	oneOf(t.Balance, "balance", "none", "sqrt", "equal")
+	oneOf(t.BalanceBy, "balance_by", "weights", "samples")
+	want(len(t.Hidden) > 0 && len(t.Hidden) <= 8 && slices.Min(append([]int{1}, t.Hidden...)) >= 1 && slices.Max(append([]int{1}, t.Hidden...)) <= 8192,
+		"hidden", "%v: want 1 to 8 widths of 1 to 8192", t.Hidden)
+	atLeast(t.Epochs, 1, "epochs")
+	atLeast(t.Batch, 1, "batch")
+	want(t.LearningRate > 0, "learning_rate", "%g: want more than 0", t.LearningRate)
+	atLeast(t.Patience, 1, "patience")
+	atLeast(t.Active.MaxProduction, 0, "active.max_production")
+	oneOf(t.Active.Prefer, "active.prefer", "uncertain", "surprising")
+	between(t.Active.Random, 0, 1, "active.random")
+	q := t.Quality
+	want(q.Folds == 0 || q.Folds >= 2 && q.Folds <= 20, "quality.folds", "%d: want 0 (no check) or 2 to 20", q.Folds)
+	want(q.Epochs >= 1 && q.Epochs <= 1000, "quality.epochs", "%d: want 1 to 1000", q.Epochs)
+	between(q.ProxyFactor, 0, 1, "quality.proxy_factor")
+	want(q.HumanFactor > 0 && q.HumanFactor <= 1, "quality.human_factor", "%g: want over 0 to 1: a person's label is never dropped", q.HumanFactor)
+	want(q.BaseFactor > 0 && q.BaseFactor <= 1, "quality.base_factor", "%g: want over 0 to 1", q.BaseFactor)
+	for _, slice := range q.Weak {
+		by, value, _ := strings.Cut(slice, "=")
+		want(value != "" && slices.Contains([]string{"class", "predicted", "stratum", "confidence"}, by), "quality.weak", "%q: want class=LABEL, predicted=LABEL, stratum=NAME or confidence=LOW..HIGH", slice)
+	}
+	between(q.WeakFactor, 1, 100, "quality.weak_factor")
+	a := t.Augment
+	between(a.Share, 0, 1, "augment.share")
+	atLeast(a.Shift, 0, "augment.shift")
+	between(a.Rotation, 0, 180, "augment.rotation")
+	want(a.Brightness >= 0 && a.Brightness < 1, "augment.brightness", "%g: want 0 to below 1", a.Brightness)
+	between(a.Noise, 0, 1, "augment.noise")
+	atLeast(a.Cutout, 0, "augment.cutout")
+	return out
+}
