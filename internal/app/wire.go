@@ -33,6 +33,7 @@ func (a *App) servingOptions() serving.Options {
 		Limits:     a.limits(),
 		SpoolItems: a.Config.Serving.SpoolItems,
 		SpoolBytes: a.Config.Serving.SpoolBytes,
+		Tracer:     a.tracer,
 		Now:        a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
 	}
 }
@@ -102,7 +103,12 @@ func (a *App) catalogOptions() catalog.Options {
 }
 
 func (a *App) evaluatorOptions() evaluator.Options {
-	return evaluator.Options{Gate: evaluator.Gate{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin}, Limits: a.limits()}
+	return evaluator.Options{Gate: evaluator.Gate{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin}, Limits: a.limits(), Now: a.Now}
+}
+
+func (a *App) evaluatorSources() evaluator.Sources {
+	return evaluator.Sources{Images: a.store, Labels: a.ledger, Models: a.registry, Predictions: a.ledger,
+		Datasets: a.store.Bucket(a.buckets.Datasets), Buckets: a.buckets}
 }
 
 func (a *App) triggerOptions() trigger.Options {
@@ -134,7 +140,8 @@ func (a *App) webOptions() web.Options {
 		SecureCookies: a.Config.HTTP.SecureCookies, TrustedProxies: a.Config.HTTP.TrustedProxies,
 		MaxUploadBytes: a.Config.Serving.MaxImageBytes, MaxInFlight: a.Config.HTTP.MaxInFlight,
 		AlertsToken: live.AlertsToken, RatePerSecond: live.RatePerSecond, RateBurst: live.RateBurst,
-		Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
+		Tracer: a.tracer,
+		Now:    a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
 	}
 }
 
@@ -165,15 +172,7 @@ func (a *App) statsd(ctx context.Context) error {
 
 // compare judges two versions on the labels of the gate's window.
 func (a *App) compare(ctx context.Context, champion, challenger driftgate.ModelRef) (driftgate.Comparison, error) {
-	first, err := a.registry.Load(ctx, champion)
-	if err != nil {
-		return driftgate.Comparison{}, err
-	}
-	second, err := a.registry.Load(ctx, challenger)
-	if err != nil {
-		return driftgate.Comparison{}, err
-	}
 	now := a.Now().UTC()
 	iv := driftgate.Interval{Start: now.Add(-a.Config.Gate.Window), End: now.Add(time.Second)}
-	return a.evaluator.Compare(ctx, champion, challenger, first, second, iv)
+	return a.evaluator.Judge(ctx, champion, challenger, iv)
 }
