@@ -14,19 +14,19 @@ import (
 // alone, no absolute floors. A zero field means its default where one is named,
 // and "off" where none is. Ratios run 0 to 1.
 type Gate struct {
-	MinPairs   int     // held-out pairs below which the verdict is inconclusive; default 100
-	Margin     float64 // the lower bound of the gain must exceed this to promote; 0: any gain
-	Worthwhile float64 // a gain that is at best this is rejected, not awaited; default .01
-	MaxMissing float64 // share of a suite's samples that may be unreadable before it cannot be judged; default .05
+	MinPairs   int     `json:"min_pairs"`   // held-out pairs below which the verdict is inconclusive; default 100
+	Margin     float64 `json:"margin"`      // the lower bound of the gain must exceed this to promote; 0: any gain
+	Worthwhile float64 `json:"worthwhile"`  // a gain that is at best this is rejected, not awaited; default .01
+	MaxMissing float64 `json:"max_missing"` // share of a suite's samples that may be unreadable before it cannot be judged; default .05
 
 	// RecallDrop is how much recall a class may lose against the champion,
 	// clearly lose, on held-out labels or the test set, before the challenger
 	// is rejected for it; default .10.
-	RecallDrop float64
-	ClassPairs int // pairs of a class below which its recall is not judged; default 20
+	RecallDrop float64 `json:"recall_drop"`
+	ClassPairs int     `json:"class_pairs"` // pairs of a class below which its recall is not judged; default 20
 
-	Floors Floors
-	Suites []SuiteRule // in order; the held-out suite is always judged, named or not
+	Floors Floors      `json:"floors"`
+	Suites []SuiteRule `json:"suites"` // in order; the held-out suite is always judged, named or not
 }
 
 // Floors are accuracies that a challenger must reach to be promoted, whatever
@@ -34,18 +34,18 @@ type Gate struct {
 // challenger that repairs a broken champion must not be stopped for being less
 // than perfect.
 type Floors struct {
-	Overall float64 // accuracy on held-out labels, weighted
-	Class   float64 // recall of every class, on held-out labels, weighted
-	Suite   float64 // accuracy on each special suite without a floor of its own
+	Overall float64 `json:"overall"` // accuracy on held-out labels, weighted
+	Class   float64 `json:"class"`   // recall of every class, on held-out labels, weighted
+	Suite   float64 `json:"suite"`   // accuracy on each special suite without a floor of its own
 }
 
 // SuiteRule is one suite and what it demands.
 type SuiteRule struct {
-	Name     string  // "heldout", "test", or a name for a special suite
-	Source   string  // of a special suite: where its images are; empty for the two built in
-	Floor    float64 // accuracy that the challenger must reach here; 0: of the special suites that of Floors.Suite, else none
-	MayLose  float64 // accuracy that it may lose here against the champion, clearly lose, without being rejected; default .02; not for heldout
-	MinPairs int     // images below which the suite is too small to be judged; default 20; not for heldout
+	Name     string  `json:"name"`                // "heldout", "test", or a name for a special suite
+	Source   string  `json:"source,omitempty"`    // of a special suite: where its images are; empty for the two built in
+	Floor    float64 `json:"floor,omitempty"`     // accuracy that the challenger must reach here; 0: of the special suites that of Floors.Suite, else none
+	MayLose  float64 `json:"may_lose,omitempty"`  // accuracy that it may lose here against the champion, clearly lose, without being rejected; default .02; not for heldout
+	MinPairs int     `json:"min_pairs,omitempty"` // images below which the suite is too small to be judged; default 20; not for heldout
 }
 
 // Special reports whether the suite is one of the user's own.
@@ -115,7 +115,7 @@ func (g Gate) Faults() (out []GateFault) {
 	count := func(key string, n int) {
 		want(n >= 0 && n <= 1_000_000, key, "%d: want 0 (the default) to 1,000,000", n)
 	}
-	count("min_pairs", g.MinPairs)
+	want(g.MinPairs == 0 || g.MinPairs >= 30 && g.MinPairs <= 1_000_000, "min_pairs", "%d: want 0 (the default) or 30 to 1,000,000", g.MinPairs)
 	count("class_pairs", g.ClassPairs)
 	ratio("margin", g.Margin)
 	ratio("worthwhile", g.Worthwhile)

@@ -60,6 +60,7 @@ func Load(src Sources) (Config, []Value, error) {
 	for _, key := range slices.Sorted(mapKeys(src.Flags)) {
 		l.set(key, src.Flags[key], "flag")
 	}
+	l.gate(&c)
 	for _, f := range c.check() {
 		if !l.bad[f.key] {
 			l.fail(cmp.Or(l.source[f.key], "default"), "%s: %s", f.key, f.text)
@@ -91,6 +92,9 @@ func leavesOf(v reflect.Value, prefix string) []leaf {
 	var out []leaf
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
+		if f.Tag.Get("key") == "" {
+			continue // no setting
+		}
 		key := prefix + f.Tag.Get("key")
 		if f.Type.Kind() == reflect.Struct {
 			out = append(out, leavesOf(v.Field(i), key+".")...)
@@ -104,7 +108,8 @@ func leavesOf(v reflect.Value, prefix string) []leaf {
 type loader struct {
 	leaves []leaf
 	source map[string]string
-	bad    map[string]bool // keys whose text could not be read: not judged again
+	bad    map[string]bool                                 // keys whose text could not be read: not judged again
+	list   func(key string, n ast.Node, where string) bool // takes keys that hold lists of sections; nil: there are none
 	errs   []error
 }
 
@@ -225,6 +230,9 @@ func (l *loader) walk(path, prefix string, n ast.Node) {
 func (l *loader) entry(path, prefix string, v *ast.MappingValueNode) {
 	key := prefix + v.Key.GetToken().Value
 	where := place(path, v.Key.GetToken())
+	if l.list != nil && l.list(key, v.Value, where) {
+		return
+	}
 	if _, ok := l.leaf(key); !ok && l.section(key) {
 		l.walk(path, key+".", v.Value)
 		return
