@@ -16,8 +16,9 @@ const MostPairs = 1_000_000
 //
 // It multiplies every cell's pairs until the bounds fit, with the observed
 // differences held fixed. The observed difference carries its own error, so the
-// figure is for orientation: simulated, the median of the true need lies within
-// a factor of two of it (TestLabelsToDecideKeepsItsWord).
+// figure is for orientation: simulated, the pairs that it took in all lie within
+// a factor of two of those named in the median (TestLabelsToDecideKeepsItsWord),
+// and one judgement in ten is decided with less than a fifth of them.
 func LabelsToDecide(strata []PairStratum, margin, bar float64) (more int, ok bool) {
 	out, contrast, err := pairedOf(strata)
 	if err != nil {
