@@ -2,128 +2,126 @@ package evaluator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
-	dg "driftgate"
 	"driftgate/internal/dataset"
+	"driftgate/internal/ledger"
 	"driftgate/internal/network"
 )
 
-// answer fills in both models' answers, a batch at a time so that memory stays
-// bounded. Broken images keep empty answers; their errors come back in order.
-func (e *Evaluator) answer(ctx context.Context, cs []candidate, old, next *network.Classifier) (broken []error, err error) {
-	for batch := range slices.Chunk(cs, e.o.withDefaults().Batch) {
-		in, err := e.fetch(ctx, batch, old.Manifest().Preprocessing, next.Manifest().Preprocessing)
-		if err != nil {
+// answer looks at the samples at todo and has every version that lacks an
+// answer classify them: Workers at once, each with a batch, so that memory
+// stays bounded. It returns those that could be read. An image that is gone or
+// broken is a fault of its own, which the sheet remembers; any other failure
+// ends it.
+func (e *Evaluator) answer(ctx context.Context, sh *sheet, vs []*version, see see, todo []int) (read []int, err error) {
+	classifiers := make([]*network.Classifier, len(vs))
+	for i, v := range vs {
+		if classifiers[i], err = v.answering(); err != nil {
 			return nil, err
 		}
-		champion, err := labelAll(old, in, func(i input) []float32 { return i.old })
-		if err != nil {
-			return nil, fmt.Errorf("champion: %w", err)
-		}
-		challenger, err := labelAll(next, in, func(i input) []float32 { return i.next })
-		if err != nil {
-			return nil, fmt.Errorf("challenger: %w", err)
-		}
-		for i := range batch {
-			batch[i].Champion, batch[i].Challenger = champion[i], challenger[i]
-			if in[i].fault != nil {
-				broken = append(broken, in[i].fault)
-			}
-		}
 	}
-	return broken, nil
-}
-
-// input is one image as each model wants it, or why it cannot be had.
-type input struct {
-	old, next []float32
-	fault     error
-}
-
-// fetch reads, decodes and prepares a batch's images, Workers at once: only so
-// many are in memory at full size. An image that is gone or broken is a fault
-// of its own; any other failure ends the comparison.
-func (e *Evaluator) fetch(ctx context.Context, batch []candidate, old, next dataset.Preprocessing) ([]input, error) {
+	o := e.o.withDefaults()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	in := make([]input, len(batch))
-	todo := make(chan int)
+	faults := make([]error, len(sh.samples))
+	batches := make(chan []int)
 	var wg sync.WaitGroup
-	for range min(e.o.withDefaults().Workers, len(batch)) {
+	for range min(o.Workers, (len(todo)+o.Batch-1)/o.Batch) {
 		wg.Go(func() {
-			for i := range todo {
-				in[i] = e.input(ctx, batch[i].key, old, next)
-				if err := in[i].fault; err != nil && !errors.Is(err, dg.ErrInvalid) && !errors.Is(err, dg.ErrNotFound) {
+			for batch := range batches {
+				if err := sh.batch(ctx, classifiers, see, batch, faults); err != nil {
 					cancel(err)
 				}
 			}
 		})
 	}
-	for i := 0; i < len(batch) && ctx.Err() == nil; i++ {
+	for batch := range slices.Chunk(todo, o.Batch) {
 		select {
-		case todo <- i:
+		case batches <- batch:
+			continue
 		case <-ctx.Done():
 		}
+		break
 	}
-	close(todo)
+	close(batches)
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return in, nil
+	for _, i := range todo {
+		if err := faults[i]; err == nil {
+			read = append(read, i)
+		} else if len(sh.faults) < maxFaults {
+			sh.faults = append(sh.faults, err)
+		}
+	}
+	return read, nil
 }
 
-func (e *Evaluator) input(ctx context.Context, key string, old, next dataset.Preprocessing) (in input) {
-	body, _, err := e.images.Get(ctx, e.clean, key)
+// batch sees and answers a few samples. It writes to their own places only.
+func (sh *sheet) batch(ctx context.Context, cs []*network.Classifier, see see, batch []int, faults []error) error {
+	ways := preparations(cs)
+	inputs := make([][]float32, len(ways)) // a row an image that was read
+	var read []int
+	for _, i := range batch {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		img, err := see(ctx, sh.samples[i])
+		if permanent(err) {
+			faults[i] = err
+			continue
+		} else if err != nil {
+			return err
+		}
+		b := img.Bounds()
+		sh.images[i] = ledger.SuiteImage{ID: sh.samples[i].id, Brightness: dataset.Brightness(img), Width: b.Dx(), Height: b.Dy()}
+		for w, p := range ways {
+			inputs[w] = append(inputs[w], p.Image(img)...)
+		}
+		read = append(read, i)
+	}
+	for v, c := range cs {
+		w := slices.IndexFunc(ways, func(p dataset.Preprocessing) bool { return same(p, c.Manifest().Preprocessing) })
+		if err := classify(c, inputs[w], read, sh.answers[v]); err != nil {
+			return fmt.Errorf("version %d of %d: %w", v+1, len(cs), err)
+		}
+	}
+	return nil
+}
+
+// classify answers rows of inputs and writes each answer where it belongs.
+func classify(c *network.Classifier, inputs []float32, at []int, answers []answer) error {
+	if len(at) == 0 {
+		return nil
+	}
+	p, err := c.Probabilities(inputs)
 	if err != nil {
-		return input{fault: fmt.Errorf("image %s/%s: %w", e.clean, key, err)}
+		return err
 	}
-	img, _, err := dataset.Decode(body, e.o.withDefaults().Limits)
-	if err != nil {
-		return input{fault: fmt.Errorf("image %s/%s: %w", e.clean, key, err)}
+	n := len(c.Manifest().Classes)
+	for j, i := range at {
+		row := p[j*n : (j+1)*n]
+		best := network.Argmax(row)
+		answers[i] = answer{int32(best), min(1, row[best])} // float32 may end a hair above 1
 	}
-	in.old = old.Image(img)
-	if in.next = in.old; !same(old, next) {
-		in.next = next.Image(img)
+	return nil
+}
+
+// preparations are the different ways in which versions want an image.
+func preparations(cs []*network.Classifier) (out []dataset.Preprocessing) {
+	for _, c := range cs {
+		if want := c.Manifest().Preprocessing; !slices.ContainsFunc(out, func(p dataset.Preprocessing) bool { return same(p, want) }) {
+			out = append(out, want)
+		}
 	}
-	return in
+	return out
 }
 
 func same(a, b dataset.Preprocessing) bool {
 	return a.Width == b.Width && a.Height == b.Height && a.Channels == b.Channels && a.Resize == b.Resize &&
 		slices.Equal(a.Mean, b.Mean) && slices.Equal(a.Std, b.Std)
-}
-
-// labelAll classifies the images that are there; the others stay empty. A
-// model whose answer is not a number has no answer.
-func labelAll(c *network.Classifier, in []input, of func(input) []float32) ([]string, error) {
-	var rows []float32
-	var at []int
-	for i := range in {
-		if in[i].fault == nil {
-			rows, at = append(rows, of(in[i])...), append(at, i)
-		}
-	}
-	out := make([]string, len(in))
-	if len(at) == 0 {
-		return out, nil
-	}
-	p, err := c.Probabilities(rows)
-	if err != nil {
-		return nil, err
-	}
-	classes := c.Manifest().Classes
-	n := len(classes)
-	for j, i := range at {
-		row := p[j*n : (j+1)*n]
-		if slices.ContainsFunc(row, func(x float32) bool { return x != x }) {
-			continue
-		}
-		out[i] = classes[network.Argmax(row)]
-	}
-	return out, nil
 }

@@ -1,15 +1,14 @@
 package evaluator
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
 
 	dg "driftgate"
+	"driftgate/internal/dataset"
 	"driftgate/internal/ledger"
 	"driftgate/internal/network"
 	"driftgate/internal/objstore"
@@ -19,6 +18,8 @@ import (
 type Images interface {
 	// Get returns a whole object; [dg.ErrNotFound] when there is none.
 	Get(ctx context.Context, bucket, key string) ([]byte, objstore.Object, error)
+	// List streams the objects under a prefix, in key order.
+	List(ctx context.Context, bucket, prefix string, withTags bool) iter.Seq2[objstore.Object, error]
 }
 
 // Labels is what the evaluator asks of the ledger.
@@ -29,159 +30,171 @@ type Labels interface {
 	Picks(ctx context.Context, version string, iv dg.Interval) ([]ledger.Pick, error)
 	// Counts tallies the predictions behind them; version "" is every one.
 	Counts(ctx context.Context, version string, iv dg.Interval) ([]dg.StratumCount, error)
+	// Records returns what is known of these samples; unknown ids are left out.
+	Records(ctx context.Context, ids ...string) (map[string]ledger.Record, error)
 }
 
-// Evaluator compares artifacts on held-out clean samples. It is safe for
-// concurrent use.
+// Models is what the evaluator asks of the registry.
+type Models interface {
+	// Load returns an artifact; [dg.ErrNotFound] when there is none.
+	Load(ctx context.Context, ref dg.ModelRef) (*network.Artifact, error)
+	// History returns every generation of the champion record, oldest first.
+	History(ctx context.Context) ([]dg.Champion, error)
+}
+
+// Sources are what the evaluator reads, and the store of its predictions.
+type Sources struct {
+	Images      Images
+	Labels      Labels
+	Models      Models
+	Predictions Predictions   // nil: every answer is computed anew
+	Datasets    dataset.Store // the bucket of ingested datasets; nil: there is no test suite
+	Buckets     objstore.Buckets
+}
+
+// Evaluator judges and describes versions on labels that they have not seen.
+// It is safe for concurrent use.
 type Evaluator struct {
-	images Images
-	labels Labels
-	clean  string
+	Sources
 	o      Options
+	loaded loaded
+	speeds speeds
+	pixels pixels
 }
 
-// New makes an evaluator over the clean bucket. Zero options mean defaults;
-// faulty ones are the error of every Compare.
-func New(store Images, labels Labels, buckets objstore.Buckets, o Options) *Evaluator {
-	return &Evaluator{images: store, labels: labels, clean: buckets.Clean, o: o}
-}
+// New makes an evaluator. Zero options mean defaults; faulty ones are the error
+// of every judgement.
+func New(s Sources, o Options) *Evaluator { return &Evaluator{Sources: s, o: o} }
 
-// Pairs counts the held-out pairs that Compare would judge now, without
-// looking at an image.
-func (e *Evaluator) Pairs(ctx context.Context, champion, challenger *network.Artifact, iv dg.Interval) (int, error) {
-	if err := sameClasses(champion, challenger); err != nil {
+// Pairs counts the held-out pairs that Judge would judge now, without looking
+// at an image. Errors are those of Judge.
+func (e *Evaluator) Pairs(ctx context.Context, champion, challenger dg.ModelRef, iv dg.Interval) (int, error) {
+	vs, err := e.load(ctx, champion, challenger)
+	if err != nil {
 		return 0, err
 	}
-	cs, _, err := e.candidates(ctx, champion, challenger, iv)
+	s, err := e.heldout(ctx, vs, iv)
 	if err != nil {
 		return 0, fmt.Errorf("evaluator: count pairs: %w", err)
 	}
-	return len(cs), nil
+	return len(s.samples), nil
 }
 
-// Compare runs both models over the clean samples of iv (by the time of the
-// prediction) that stand in neither manifest, and decides. A broken or missing
-// image is left out and reported; a store that does not answer is an error.
+// Judge puts both models to every suite of the gate and lets the gate decide.
+// The held-out suite is the clean samples of iv (by the time of the prediction)
+// that stand in neither manifest. A broken or missing image is left out and
+// reported.
 //
-// The error is [dg.ErrRefused] for a model compared with itself, and
-// [dg.ErrInvalid] for faulty options or models of different class lists.
-func (e *Evaluator) Compare(ctx context.Context, championRef, challengerRef dg.ModelRef, champion, challenger *network.Artifact, iv dg.Interval) (dg.Comparison, error) {
+// What can never be judged as it stands (a suite that is not there, a damaged
+// dataset, an artifact that fails its self-test, models of other class lists) is
+// the verdict [dg.Errored] with its reason. A store that does not answer is an
+// error, to be tried again; so is [dg.ErrRefused], for a model compared with
+// itself, [dg.ErrNotFound] for a model that is not there, and [dg.ErrInvalid]
+// for faulty options.
+func (e *Evaluator) Judge(ctx context.Context, champion, challenger dg.ModelRef, iv dg.Interval) (dg.Comparison, error) {
 	if err := e.o.Validate(); err != nil {
 		return dg.Comparison{}, err
 	}
-	if championRef == challengerRef {
-		return dg.Comparison{}, fmt.Errorf("evaluator: compare %s with itself: %w", championRef.Short(), dg.ErrRefused)
-	}
-	if err := sameClasses(champion, challenger); err != nil {
-		return dg.Comparison{}, err
-	}
-	c, err := e.compare(ctx, champion, challenger, iv)
+	c, err := e.judge(ctx, champion, challenger, iv)
 	if err != nil {
-		return dg.Comparison{}, fmt.Errorf("evaluator: compare %s with %s: %w", challengerRef.Short(), championRef.Short(), err)
+		return dg.Comparison{}, fmt.Errorf("evaluator: judge %s against %s: %w", challenger.Short(), champion.Short(), err)
 	}
-	c.Champion, c.Challenger = championRef, challengerRef
+	c.Champion, c.Challenger = champion, challenger
 	return c, nil
 }
 
-func (e *Evaluator) compare(ctx context.Context, champion, challenger *network.Artifact, iv dg.Interval) (dg.Comparison, error) {
-	candidates, foreign, err := e.candidates(ctx, champion, challenger, iv)
-	if err != nil {
+func (e *Evaluator) judge(ctx context.Context, champion, challenger dg.ModelRef, iv dg.Interval) (dg.Comparison, error) {
+	vs, err := e.load(ctx, champion, challenger)
+	if errors.Is(err, dg.ErrInvalid) {
+		return errored(err), nil
+	} else if err != nil {
 		return dg.Comparison{}, err
 	}
-	population, err := e.labels.Counts(ctx, "", iv)
-	if err != nil {
-		return dg.Comparison{}, err
-	}
-	old, err := network.NewClassifier(champion)
-	if err != nil {
-		return dg.Comparison{}, fmt.Errorf("champion: %w", err)
-	}
-	next, err := network.NewClassifier(challenger)
-	if err != nil {
-		return dg.Comparison{}, fmt.Errorf("challenger: %w", err)
-	}
-	broken, err := e.answer(ctx, candidates, old, next)
-	if err != nil {
-		return dg.Comparison{}, err
-	}
-	pairs := make([]Pair, len(candidates))
-	for i, c := range candidates {
-		pairs[i] = c.Pair
-	}
-	c := e.o.Gate.Judge([]Trial{{Suite: KindHeldout, Pairs: pairs, Population: population}})
-	if len(broken) > 0 {
-		c.Reasons = append(c.Reasons, "the first that could not be read: "+broken[0].Error())
-	}
-	if foreign > 0 {
-		c.Reasons = append(c.Reasons, fmt.Sprintf("%d labelled samples were left out: their label is in neither model's class list", foreign))
-	}
-	return c, nil
-}
-
-func sameClasses(champion, challenger *network.Artifact) error {
-	a, b := champion.Manifest.Classes, challenger.Manifest.Classes
-	if !slices.Equal(a, b) {
-		return fmt.Errorf("evaluator: champion knows %d classes %q, challenger %d classes %q: want the same list: %w", len(a), a, len(b), b, dg.ErrInvalid)
-	}
-	return nil
-}
-
-// candidate is a pair to be, with where its image lies.
-type candidate struct {
-	Pair
-	key string // in the clean bucket
-}
-
-// candidates are the labelled samples of iv in neither manifest, by id, at
-// most MaxPairs drawn by a hash of their own; foreign counts those left out
-// because neither model knows their label.
-func (e *Evaluator) candidates(ctx context.Context, champion, challenger *network.Artifact, iv dg.Interval) (out []candidate, foreign int, err error) {
-	picks, err := e.labels.Picks(ctx, "", iv)
-	if err != nil {
-		return nil, 0, err
-	}
-	design := make(map[string]ledger.Pick, len(picks))
-	for _, p := range picks {
-		design[p.ID] = p
-	}
-	trained := make(map[string]bool, len(champion.Manifest.TrainedOn)+len(challenger.Manifest.TrainedOn))
-	for _, m := range []network.Manifest{champion.Manifest, challenger.Manifest} {
-		for _, id := range m.TrainedOn {
-			trained[id] = true
-		}
-	}
-	for r, err := range e.labels.Labelled(ctx, iv) {
+	var trials []Trial
+	var remarks []string
+	for _, rule := range e.o.Gate.Rules() {
+		t, said, err := e.try(ctx, vs, rule, iv)
 		if err != nil {
-			return nil, 0, err
+			return dg.Comparison{}, fmt.Errorf("suite %s: %w", rule.Name, err)
 		}
-		id := r.ID()
-		p, known := design[id]
-		if trained[id] || !known {
-			continue // unknown: labelled between the two reads; it counts next time
-		}
-		class := champion.Manifest.Classes.Index(r.Label)
-		if class < 0 {
-			foreign++
-			continue
-		}
-		out = append(out, candidate{Pair{ID: id, Stratum: p.Stratum, Interval: p.Interval, Label: r.Label}, dg.SampleKey(class, id)})
+		trials, remarks = append(trials, t), append(remarks, said...)
 	}
-	slices.SortFunc(out, func(a, b candidate) int { return cmp.Compare(a.ID, b.ID) })
-	return atMost(out, e.o.withDefaults().MaxPairs), foreign, nil
+	c := e.o.Gate.Judge(trials)
+	c.Reasons = append(c.Reasons, remarks...)
+	return c, nil
 }
 
-// atMost draws n candidates by a hash that knows neither the answers nor the
-// holdout, and keeps them in the order of their ids.
-func atMost(cs []candidate, n int) []candidate {
-	if len(cs) <= n {
-		return cs
+// errored is a judgement that could not be carried out and never can be.
+func errored(err error) dg.Comparison {
+	return dg.Comparison{Verdict: dg.Errored, PValue: 1, Lower: -1, Upper: 1, Reasons: []string{err.Error()}}
+}
+
+// permanent tells what fails again in the same way.
+func permanent(err error) bool {
+	return errors.Is(err, dg.ErrInvalid) || errors.Is(err, dg.ErrNotFound)
+}
+
+// try puts both models to one suite. A permanent fault is the trial's, any
+// other an error.
+func (e *Evaluator) try(ctx context.Context, vs []*version, rule SuiteRule, iv dg.Interval) (t Trial, remarks []string, err error) {
+	t = Trial{Suite: rule.Name}
+	s, err := e.open(ctx, vs, rule, iv)
+	if err == nil {
+		var sh *sheet
+		if sh, err = e.fill(ctx, s, vs); err == nil {
+			t.Pairs, t.Population = sh.pairs(0, 1), s.population
+			return t, sh.remarks(), nil
+		}
 	}
-	hash := func(c candidate) []byte {
-		sum := sha256.Sum256([]byte("evaluate\x00" + c.ID))
-		return sum[:]
+	if permanent(err) {
+		t.Fault = err.Error()
+		return t, nil, nil
 	}
-	slices.SortFunc(cs, func(a, b candidate) int { return bytes.Compare(hash(a), hash(b)) })
-	cs = cs[:n]
-	slices.SortFunc(cs, func(a, b candidate) int { return cmp.Compare(a.ID, b.ID) })
-	return cs
+	return t, nil, err
+}
+
+// remarks are what a reader of a comparison should know of what was left out.
+func (sh *sheet) remarks() (out []string) {
+	where := ""
+	if sh.Kind != KindHeldout {
+		where = sh.Name + ": "
+	}
+	if len(sh.faults) > 0 {
+		out = append(out, where+"the first that could not be read: "+sh.faults[0].Error())
+	}
+	if sh.foreign > 0 {
+		out = append(out, fmt.Sprintf("%s%d labelled samples were left out: their label is in neither model's class list", where, sh.foreign))
+	}
+	return out
+}
+
+// Differences closes one slot of event time for who watches subject beside
+// against on production: every labelled sample of the slot that neither was
+// trained on is answered by both, whichever served it. d has one number a block,
+// above 0 where subject is worse, as [BlockDifferences] makes them: none when too
+// many of the slot's predictions have no label yet. pairs is the number of
+// samples that both answered. Errors are those of Judge; what Judge calls
+// Errored is [dg.ErrInvalid] or [dg.ErrNotFound] here.
+func (e *Evaluator) Differences(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) (d []float64, pairs int, err error) {
+	fail := func(err error) ([]float64, int, error) {
+		return nil, 0, fmt.Errorf("evaluator: differences of %s and %s in %s: %w", subject.Short(), against.Short(), slot, err)
+	}
+	vs, err := e.load(ctx, against, subject)
+	if err != nil {
+		return fail(err)
+	}
+	s, err := e.heldout(ctx, vs, slot)
+	if err != nil {
+		return fail(err)
+	}
+	sh, err := e.fill(ctx, s, vs)
+	if err != nil {
+		return fail(err)
+	}
+	both := slices.DeleteFunc(sh.pairs(0, 1), func(p Pair) bool { return !p.complete() })
+	if len(both) == 0 {
+		return nil, 0, nil
+	}
+	d, _ = BlockDifferences(both, s.population)
+	return d, len(both), nil
 }

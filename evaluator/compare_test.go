@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +62,20 @@ func picture(t *testing.T, champion, challenger string) []byte {
 	return b
 }
 
+// cabinet holds models by their refs.
+type cabinet map[dg.ModelRef]*network.Artifact
+
+func (c cabinet) Load(_ context.Context, ref dg.ModelRef) (*network.Artifact, error) {
+	if a := c[ref]; a != nil {
+		return a, nil
+	}
+	return nil, fmt.Errorf("load %s: %w", ref, dg.ErrNotFound)
+}
+
+func (c cabinet) History(context.Context) ([]dg.Champion, error) { return nil, nil }
+
+const refA, refB = dg.ModelRef("sha256:aa"), dg.ModelRef("sha256:bb")
+
 // shelf is a clean bucket in memory.
 type shelf struct {
 	mu      sync.Mutex
@@ -78,6 +94,21 @@ func (s *shelf) Get(_ context.Context, bucket, key string) ([]byte, objstore.Obj
 		return nil, objstore.Object{}, fmt.Errorf("get %s/%s: %w", bucket, key, dg.ErrNotFound)
 	}
 	return b, objstore.Object{Key: key}, nil
+}
+
+func (s *shelf) List(_ context.Context, bucket, prefix string, _ bool) iter.Seq2[objstore.Object, error] {
+	return func(yield func(objstore.Object, error) bool) {
+		s.mu.Lock()
+		keys := slices.Sorted(maps.Keys(s.objects))
+		s.mu.Unlock()
+		for _, key := range keys {
+			if k, ok := strings.CutPrefix(key, bucket+"/"); ok && strings.HasPrefix(k, prefix) {
+				if !yield(objstore.Object{Key: k, ETag: fmt.Sprint(len(s.objects[key]))}, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 var (
@@ -170,7 +201,7 @@ func usual() (out []given) {
 	return out
 }
 
-func TestCompareWithRealParts(t *testing.T) {
+func TestJudgeWithRealParts(t *testing.T) {
 	ctx := t.Context()
 	srv, err := embedded.Start(ctx, embedded.Options{Dir: t.TempDir()})
 	if err != nil {
@@ -192,12 +223,12 @@ func TestCompareWithRealParts(t *testing.T) {
 		}
 	}, 960, 40, usual())
 
-	e := New(store, l, buckets, Options{})
-	champion, challenger := reader(t, championPixel), reader(t, challengerPixel)
-	if n, err := e.Pairs(ctx, champion, challenger, day); n != 160 || err != nil {
+	models := cabinet{refA: reader(t, championPixel), refB: reader(t, challengerPixel)}
+	e := New(Sources{Images: store, Labels: l, Models: models, Predictions: l, Buckets: buckets}, Options{})
+	if n, err := e.Pairs(ctx, refA, refB, day); n != 160 || err != nil {
 		t.Errorf("Pairs = %d, %v, want 160", n, err)
 	}
-	c, err := e.Compare(ctx, "sha256:aa", "sha256:bb", champion, challenger, day)
+	c, err := e.Judge(ctx, refA, refB, day)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,13 +242,13 @@ func TestCompareWithRealParts(t *testing.T) {
 	if c.Champion != "sha256:aa" || c.Challenger != "sha256:bb" {
 		t.Errorf("names %s, %s", c.Champion, c.Challenger)
 	}
-	swapped, err := e.Compare(ctx, "sha256:bb", "sha256:aa", challenger, champion, day)
+	swapped, err := e.Judge(ctx, refB, refA, day)
 	if err != nil || swapped.Verdict != dg.Reject || swapped.OnlyChampion != 44 {
 		t.Errorf("swapped: %+v, %v", swapped, err)
 	}
 }
 
-func TestCompare(t *testing.T) {
+func TestJudgeTheHeldOut(t *testing.T) {
 	trained := func(prefix string, from, to int) (ids []string) {
 		for i := from; i < to; i++ {
 			ids = append(ids, fmt.Sprintf("%s%03d.png", prefix, i))
@@ -260,8 +291,8 @@ func TestCompare(t *testing.T) {
 			if tt.spoil != nil {
 				tt.spoil(s)
 			}
-			e := New(s, l, buckets, tt.o)
-			c, err := e.Compare(t.Context(), "sha256:aa", "sha256:bb", reader(t, championPixel, tt.champion...), reader(t, challengerPixel, tt.challenger...), day)
+			models := cabinet{refA: reader(t, championPixel, tt.champion...), refB: reader(t, challengerPixel, tt.challenger...)}
+			c, err := New(Sources{Images: s, Labels: l, Models: models, Buckets: buckets}, tt.o).Judge(t.Context(), refA, refB, day)
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("error %v, want %v", err, tt.err)
 			}
@@ -275,22 +306,30 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-func TestCompareRefuses(t *testing.T) {
-	e := New(&shelf{}, openLedger(t), buckets, Options{})
-	a, b := reader(t, championPixel), reader(t, challengerPixel)
-	if _, err := e.Compare(t.Context(), "sha256:aa", "sha256:aa", a, a, day); !errors.Is(err, dg.ErrRefused) {
+func TestJudgeRefuses(t *testing.T) {
+	models := cabinet{refA: reader(t, championPixel), refB: reader(t, challengerPixel)}
+	l := openLedger(t)
+	judge := func(ctx context.Context, a, b dg.ModelRef) (dg.Comparison, error) {
+		return New(Sources{Images: &shelf{}, Labels: l, Models: models, Buckets: buckets}, Options{}).Judge(ctx, a, b, day)
+	}
+	if _, err := judge(t.Context(), refA, refA); !errors.Is(err, dg.ErrRefused) {
 		t.Errorf("a model against itself: %v, want ErrRefused", err)
 	}
-	b.Manifest.Classes = dg.Classes{"Coat", "Bag"}
-	if _, err := e.Compare(t.Context(), "sha256:aa", "sha256:bb", a, b, day); !errors.Is(err, dg.ErrInvalid) || !strings.Contains(err.Error(), "want the same list") {
-		t.Errorf("models of other classes: %v, want ErrInvalid", err)
-	}
-	if _, err := e.Pairs(t.Context(), a, b, day); !errors.Is(err, dg.ErrInvalid) {
-		t.Errorf("pairs of models of other classes: %v, want ErrInvalid", err)
+	if _, err := judge(t.Context(), refA, "sha256:cc"); !errors.Is(err, dg.ErrNotFound) {
+		t.Errorf("a model that is not there: %v, want ErrNotFound", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := e.Compare(ctx, "sha256:aa", "sha256:bb", a, reader(t, challengerPixel), day); !errors.Is(err, context.Canceled) {
+	if _, err := judge(ctx, refA, refB); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+	models[refB].Manifest.Classes = dg.Classes{"Coat", "Bag"}
+	c, err := judge(t.Context(), refA, refB)
+	if err != nil || c.Verdict != dg.Errored || len(c.Reasons) != 1 || !strings.Contains(c.Reasons[0], "want the same list") || c.Challenger != refB {
+		t.Errorf("models of other classes: %+v, %v, want the verdict error with the reason", c, err)
+	}
+	e := New(Sources{Images: &shelf{}, Labels: l, Models: models, Buckets: buckets}, Options{})
+	if _, err := e.Pairs(t.Context(), refA, refB, day); !errors.Is(err, dg.ErrInvalid) {
+		t.Errorf("pairs of models of other classes: %v, want ErrInvalid", err)
 	}
 }

@@ -3,6 +3,8 @@ package evaluator
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"time"
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
@@ -14,9 +16,18 @@ type Options struct {
 	Gate Gate // when a challenger may replace the champion; zero: the built-in document
 
 	MaxPairs int            // samples of a suite judged at most, drawn at random beyond; default 20,000
-	Workers  int            // images fetched and decoded at once; default 4
+	Workers  int            // images fetched, decoded and classified at once; default the number of cores, at least 4
 	Batch    int            // images classified at once; default 64
 	Limits   dataset.Limits // of an image; default [dataset.DefaultLimits]
+	Now      func() time.Time
+}
+
+// now is the time at which something is kept or reported.
+func (o Options) now() time.Time {
+	if o.Now == nil {
+		return time.Now().UTC()
+	}
+	return o.Now().UTC()
 }
 
 func (o Options) withDefaults() Options {
@@ -26,7 +37,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	whole(&o.MaxPairs, 20_000)
-	whole(&o.Workers, 4)
+	whole(&o.Workers, max(4, runtime.GOMAXPROCS(0)))
 	whole(&o.Batch, 64)
 	if o.Limits == (dataset.Limits{}) {
 		o.Limits = dataset.DefaultLimits

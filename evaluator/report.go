@@ -1,9 +1,14 @@
 package evaluator
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	dg "driftgate"
+	"driftgate/internal/network"
 )
 
 // Report is one version on every suite. Ratios run 0 to 1, bounds are two-sided
@@ -101,7 +106,7 @@ type Speed struct {
 
 // Size is what a version weighs.
 type Size struct {
-	Bytes      int64 `json:"bytes"` // of the weights file
+	Bytes      int64 `json:"bytes"` // of the weights, as float32
 	Parameters int   `json:"parameters"`
 }
 
@@ -112,7 +117,7 @@ type Training struct {
 	Dataset    string             `json:"dataset"`
 	Counts     map[string]int     `json:"counts"`            // by source: base, human, proxy, ...
 	Production int                `json:"production"`        // ids of production samples among those trained on
-	Span       *dg.Interval       `json:"span,omitempty"`    // of the predictions behind them, where the ledger knows them
+	Span       *dg.Interval       `json:"span,omitempty"`    // of the predictions behind them; nil where the trainer did not say
 	Skipped    int                `json:"skipped"`           // images that could not be used
 	Options    map[string]string  `json:"options"`           // flat: "hidden", "learning_rate", ...; values as JSON
 	Metrics    map[string]float64 `json:"metrics,omitempty"` // as the trainer measured them
@@ -122,4 +127,117 @@ type Training struct {
 	FinishedAt time.Time          `json:"finished_at"`       //
 	GoVersion  string             `json:"go_version"`        //
 	Suspects   int                `json:"suspects"`          // labels that the trainer doubted; 0 also where it did not look
+	Dropped    int                `json:"dropped"`           // of those, left out
+}
+
+// Report puts a version to every suite: the held-out labels of iv that it was
+// not trained on, its dataset's test split, and the special suites of the gate.
+// A suite that can never be read as it stands has its Fault; a store that does
+// not answer is an error. The error is [dg.ErrNotFound] for a model that is not
+// there.
+func (e *Evaluator) Report(ctx context.Context, ref dg.ModelRef, iv dg.Interval) (Report, error) {
+	vs, err := e.load(ctx, ref)
+	if err != nil {
+		return Report{}, err
+	}
+	reports, _, err := e.reports(ctx, vs, iv)
+	if err != nil {
+		return Report{}, fmt.Errorf("evaluator: report on %s: %w", ref.Short(), err)
+	}
+	return reports[0], nil
+}
+
+// reports is one report a version, on the samples that none was trained on, and
+// the sheets behind them, one a suite that could be read.
+func (e *Evaluator) reports(ctx context.Context, vs []*version, iv dg.Interval) ([]Report, []*sheet, error) {
+	out := make([]Report, len(vs))
+	for i, v := range vs {
+		if _, err := v.answering(); err != nil {
+			return nil, nil, err // its self-test fails: nothing that it says counts
+		}
+		speed, err := e.speed(ctx, v)
+		if err != nil {
+			return nil, nil, err
+		}
+		m := v.Manifest
+		out[i] = Report{Version: v.ref, Model: m.Model, Interval: iv, At: e.o.now(), Classes: m.Classes, Robustness: []Curve{}, Notes: []string{},
+			Speed: speed, Size: Size{Bytes: 4 * int64(m.Spec.Parameters()), Parameters: m.Spec.Parameters()}, Training: training(m)}
+	}
+	var sheets []*sheet
+	for _, rule := range e.rules() {
+		s, err := e.open(ctx, vs, rule, iv)
+		var sh *sheet
+		if err == nil {
+			sh, err = e.fill(ctx, s, vs)
+		}
+		switch {
+		case err == nil:
+			sheets = append(sheets, sh)
+		case !permanent(err):
+			return nil, nil, fmt.Errorf("suite %s: %w", rule.Name, err)
+		}
+		for v := range vs {
+			out[v].add(sh, v, s.Suite, err)
+		}
+		if sh != nil && sh.Kind == KindTest && sh.Samples > 0 {
+			curves, err := e.curves(ctx, s, vs)
+			if err != nil {
+				return nil, nil, fmt.Errorf("robustness: %w", err)
+			}
+			for v := range vs {
+				out[v].Robustness = curves[v]
+			}
+		}
+	}
+	return out, sheets, nil
+}
+
+// rules are the suites of the gate, and the test suite where it names none.
+func (e *Evaluator) rules() []SuiteRule {
+	rules := slices.Clone(e.o.Gate.Rules())
+	if !slices.ContainsFunc(rules, func(r SuiteRule) bool { return r.Name == KindTest }) {
+		rules = slices.Insert(rules, 1, SuiteRule{Name: KindTest})
+	}
+	return rules
+}
+
+// add enters what version v showed on a suite, or why it could not.
+func (r *Report) add(sh *sheet, v int, s Suite, fault error) {
+	if fault != nil {
+		r.Suites = append(r.Suites, SuiteReport{Suite: s, Fault: fault.Error(), PerClass: []ClassReport{}, Confusion: [][]int{}, Slices: []Slice{},
+			Calibration: Calibration{Bins: []CalibrationBin{}}})
+		return
+	}
+	r.Suites = append(r.Suites, sh.report(v))
+	for _, text := range sh.remarks() {
+		r.Notes = append(r.Notes, text)
+	}
+	if sh.Kind == KindHeldout && !sh.Weighted && sh.Samples > 0 {
+		r.Notes = append(r.Notes, "how many predictions stand behind the held-out labels is not known: hard images are not weighed against easy ones")
+	}
+}
+
+// training is what a manifest tells.
+func training(m network.Manifest) Training {
+	t := Training{RunID: m.RunID, Parent: m.Parent, Dataset: m.Dataset, Counts: m.Counts, Skipped: len(m.Skipped), Options: flat(m.Options),
+		Metrics: m.Metrics, Seed: m.Seed, Epochs: m.Epochs, StartedAt: m.StartedAt, FinishedAt: m.FinishedAt, GoVersion: m.GoVersion,
+		Production: len(production(m))}
+	if c := m.Composition; c != nil {
+		t.Span, t.Dropped = c.Labelling.Interval, c.Quality.Dropped
+		for _, n := range c.Quality.Suspects {
+			t.Suspects += n
+		}
+	}
+	return t
+}
+
+// production lists the ids of production samples among those trained on: theirs
+// are file names, those of datasets are paths.
+func production(m network.Manifest) (ids []string) {
+	for _, id := range m.TrainedOn {
+		if !strings.Contains(id, "/") {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

@@ -1,14 +1,19 @@
 package evaluator
 
 import (
+	"context"
+	"fmt"
+	"slices"
+
 	dg "driftgate"
+	"driftgate/internal/estimate"
 )
 
 // Study is two or more versions on the same samples: those that none of them
 // was trained on.
 type Study struct {
 	Interval  dg.Interval  `json:"interval"`
-	Versions  []Report     `json:"versions"`  // in the order asked for; on the common samples, without robustness and speed where they were not measured before
+	Versions  []Report     `json:"versions"`  // in the order asked for, on the common samples
 	Pairs     []PairStudy  `json:"pairs"`     // each version with each later one
 	Agreement []Agreement  `json:"agreement"` // a suite each
 	Training  []Difference `json:"training"`  // what differs between what they learned from
@@ -17,12 +22,12 @@ type Study struct {
 	Notes     []string     `json:"notes"`
 }
 
-// PairStudy is the first version (the champion of the comparison) against a
-// later one, suite by suite.
+// PairStudy is a version (the champion of the comparison) against a later one,
+// suite by suite.
 type PairStudy struct {
 	A          dg.ModelRef   `json:"a"`
 	B          dg.ModelRef   `json:"b"`
-	Comparison dg.Comparison `json:"comparison"` // on the held-out suite; its verdict is what the gate's built-in figures would say
+	Comparison dg.Comparison `json:"comparison"` // what the gate says of B as challenger of A
 	Suites     []SuitePair   `json:"suites"`
 }
 
@@ -93,4 +98,186 @@ type Edge struct {
 	From string `json:"from"`
 	To   string `json:"to"`
 	Kind string `json:"kind"` // "trained on", "parent of", "deployed as", "followed by"
+}
+
+// maxVersions bounds a study: its pairs grow with the square.
+const maxVersions = 8
+
+// Study compares 2 to 8 versions on the suites of [Evaluator.Report], each cut
+// to the samples that none of them was trained on. Errors are those of Judge and
+// Report, and [dg.ErrInvalid] for another number of versions and for versions of
+// different class lists.
+func (e *Evaluator) Study(ctx context.Context, refs []dg.ModelRef, iv dg.Interval) (Study, error) {
+	if len(refs) < 2 || len(refs) > maxVersions {
+		return Study{}, fmt.Errorf("evaluator: study of %d versions: want 2 to %d: %w", len(refs), maxVersions, dg.ErrInvalid)
+	}
+	vs, err := e.load(ctx, refs...)
+	if err != nil {
+		return Study{}, err
+	}
+	out := Study{Interval: iv, Notes: []string{}}
+	var sheets []*sheet
+	if out.Versions, sheets, err = e.reports(ctx, vs, iv); err != nil {
+		return Study{}, fmt.Errorf("evaluator: study of %s: %w", names(vs), err)
+	}
+	for a := range vs {
+		for b := a + 1; b < len(vs); b++ {
+			out.Pairs = append(out.Pairs, e.pairStudy(out.Versions, sheets, vs, a, b))
+		}
+	}
+	for _, sh := range sheets {
+		out.Agreement = append(out.Agreement, sh.agreement())
+	}
+	out.Training, out.Overlap = trainingDifferences(vs), overlap(vs)
+	if out.Lineage, err = e.lineage(ctx, vs); err != nil {
+		return Study{}, fmt.Errorf("evaluator: lineage of %s: %w", names(vs), err)
+	}
+	for _, v := range vs[1:] {
+		if d := v.Manifest.Dataset; d != vs[0].Manifest.Dataset {
+			out.Notes = append(out.Notes, fmt.Sprintf("the test suite is that of %s, the dataset of %s; %s learned from %s, which may hold images of it under other names",
+				vs[0].Manifest.Dataset, vs[0].ref.Short(), v.ref.Short(), d))
+		}
+	}
+	return out, nil
+}
+
+// pairStudy is version a against version b on every suite.
+func (e *Evaluator) pairStudy(reports []Report, sheets []*sheet, vs []*version, a, b int) PairStudy {
+	p := PairStudy{A: vs[a].ref, B: vs[b].ref}
+	var trials []Trial
+	for _, r := range reports[a].Suites {
+		if r.Fault != "" {
+			trials = append(trials, Trial{Suite: r.Name, Fault: r.Fault})
+			p.Suites = append(p.Suites, SuitePair{Suite: r.Name, Parts: []PartDelta{}, Fault: r.Fault})
+			continue
+		}
+		sh := sheets[slices.IndexFunc(sheets, func(sh *sheet) bool { return sh.Name == r.Name })]
+		trials = append(trials, Trial{Suite: r.Name, Pairs: sh.pairs(a, b), Population: sh.population})
+		p.Suites = append(p.Suites, sh.pair(a, b))
+	}
+	p.Comparison = e.o.Gate.Judge(trials)
+	p.Comparison.Champion, p.Comparison.Challenger = p.A, p.B
+	return p
+}
+
+// pair is version a against version b on the suite, whole and by parts.
+func (sh *sheet) pair(a, b int) SuitePair {
+	out := SuitePair{Suite: sh.Name, Parts: []PartDelta{}, Difference: Bounded{Lower: -1, Upper: 1}}
+	pairs := slices.DeleteFunc(sh.pairs(a, b), func(p Pair) bool { return !p.complete() })
+	for _, p := range pairs {
+		champion, challenger := p.Champion == p.Label, p.Challenger == p.Label
+		switch {
+		case champion && challenger:
+			out.BothRight++
+		case champion:
+			out.OnlyA++
+		case challenger:
+			out.OnlyB++
+		default:
+			out.BothWrong++
+		}
+	}
+	s := weigh(pairs, sh.weighing())
+	d, err := estimate.PairedDifference(s.all())
+	if err != nil {
+		return out // no pairs
+	}
+	out.Difference = Bounded{d.Difference, d.Lower, d.Upper, d.Pairs}
+	parts := sh.parts(len(pairs))
+	for _, part := range parts {
+		if delta, ok := part.delta(s, alpha/float64(len(parts))); ok {
+			out.Parts = append(out.Parts, delta)
+		}
+	}
+	return out
+}
+
+// minPart is the number of samples below which a part is not looked at: every
+// part that is widens the intervals of the others.
+const minPart = 20
+
+// part is the samples that share an attribute.
+type part struct {
+	Attribute
+	ids map[string]bool
+}
+
+// parts lists the parts of a suite that are worth a look, those of one
+// attribute together, in order; confidence is not among them, as it differs
+// between versions.
+func (sh *sheet) parts(whole int) []part {
+	at := map[Attribute]map[string]bool{}
+	for i, s := range sh.samples {
+		if !sh.complete(i) {
+			continue
+		}
+		for _, a := range sh.attributes(i) {
+			if at[a] == nil {
+				at[a] = map[string]bool{}
+			}
+			at[a][s.id] = true
+		}
+	}
+	var out []part
+	for _, by := range []string{ByClass, BySource, ByBrightness, BySize, ByTime} {
+		from := len(out)
+		for a, ids := range at {
+			if a.By == by && len(ids) >= minPart && len(ids) < whole {
+				out = append(out, part{a, ids})
+			}
+		}
+		slices.SortFunc(out[from:], func(x, y part) int {
+			if by == ByClass {
+				return sh.classes.Index(x.Value) - sh.classes.Index(y.Value)
+			}
+			return compareText(x.Value, y.Value)
+		})
+	}
+	return out
+}
+
+// delta is the difference on the part, with bounds at 1-alpha. Shares are of
+// all predictions and then divided by the part's, so that hard images weigh no
+// more here than anywhere.
+func (p part) delta(s strata, alpha float64) (PartDelta, bool) {
+	in := func(x Pair) bool { return p.ids[x.ID] }
+	d, err := estimate.PairedDifferenceAt(s.tally(in), alpha)
+	share := s.share(in)
+	if err != nil || share <= 0 {
+		return PartDelta{}, false
+	}
+	out := PartDelta{By: p.By, Value: p.Value, Share: share, A: min(1, d.Champion/share), B: min(1, d.Challenger/share),
+		Difference: Bounded{max(-1, min(1, d.Difference/share)), max(-1, d.Lower/share), min(1, d.Upper/share), len(p.ids)}, Significant: d.Lower > 0 || d.Upper < 0}
+	for _, k := range s.keys {
+		for _, x := range s.pairs[k] {
+			if champion, challenger := x.Champion == x.Label, x.Challenger == x.Label; in(x) && champion != challenger {
+				if champion {
+					out.OnlyA++
+				} else {
+					out.OnlyB++
+				}
+			}
+		}
+	}
+	return out, true
+}
+
+// agreement is how often each two versions say the same.
+func (sh *sheet) agreement() Agreement {
+	n := len(sh.answers)
+	out := Agreement{Suite: sh.Name, Samples: sh.Samples, Shares: make([][]float64, n), Counts: make([][]int, n)}
+	total := sh.total()
+	for a := range n {
+		out.Shares[a], out.Counts[a] = make([]float64, n), make([]int, n)
+		for b := range n {
+			for i, w := range sh.weights {
+				if w > 0 && sh.answers[a][i].class == sh.answers[b][i].class {
+					out.Counts[a][b]++
+					out.Shares[a][b] += w / total
+				}
+			}
+			out.Shares[a][b] = min(1, out.Shares[a][b])
+		}
+	}
+	return out
 }

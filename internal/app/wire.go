@@ -103,7 +103,7 @@ func (a *App) catalogOptions() catalog.Options {
 }
 
 func (a *App) evaluatorOptions() evaluator.Options {
-	return evaluator.Options{Gate: evaluator.Gate{MinPairs: a.Config.Gate.MinPairs, Margin: a.Config.Gate.Margin}, Limits: a.limits(), Now: a.Now}
+	return evaluator.Options{Gate: a.Config.Gate.Document(), Limits: a.limits(), Now: a.Now}
 }
 
 func (a *App) evaluatorSources() evaluator.Sources {
@@ -147,7 +147,7 @@ func (a *App) webOptions() web.Options {
 
 func (a *App) webDeps() web.Deps {
 	return web.Deps{
-		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: a.registry, Accuracy: a.metrics,
+		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: a.registry, Artifacts: artifacts{a.registry, a}, Accuracy: a.metrics,
 		Ledger: a.ledger, Inbox: a.inbox, Pipelines: runs{a},
 		Compare:  a.compare,
 		Ingest:   a.ingest,

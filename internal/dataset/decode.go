@@ -9,6 +9,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"io/fs"
 	"strings"
 
 	dg "driftgate"
@@ -66,6 +67,20 @@ func Decode(b []byte, l Limits) (img image.Image, format string, err error) {
 		return nil, format, fmt.Errorf("dataset: decode image: %w: %w", decodeFault(format, err), dg.ErrInvalid)
 	}
 	return upright(img, orientation(b, format)), format, nil
+}
+
+// ReadImageFile reads an image file of at most l.MaxBytes. The error is
+// [dg.ErrNotFound] when there is none, and [dg.ErrInvalid] when it is no regular
+// file or too large.
+func ReadImageFile(path string, l Limits) ([]byte, error) {
+	b, err := readCapped(path, l.orDefault().MaxBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", err, dg.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dataset: read image: %w", err)
+	}
+	return b, nil
 }
 
 // sniff tells the format by the first bytes.

@@ -178,7 +178,7 @@ func (s *scan) nameClasses(want dg.Classes) error {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	switch label := labeller(dg.Food11); {
+	switch label := Labeller(dg.Food11); {
 	case want != nil:
 		s.classes = want
 	case len(names) == len(dg.Food11) && !slices.ContainsFunc(names, func(n string) bool { return label(n) == "" }):
@@ -186,7 +186,7 @@ func (s *scan) nameClasses(want dg.Classes) error {
 	default:
 		s.classes = names
 	}
-	label := labeller(s.classes)
+	label := Labeller(s.classes)
 	for i, p := range s.photos {
 		if s.photos[i].class = label(p.class); s.photos[i].class == "" {
 			return fmt.Errorf("%s: folder %q is not one of the classes %q: %w", p.id, p.class, []string(s.classes), dg.ErrInvalid)
@@ -195,9 +195,10 @@ func (s *scan) nameClasses(want dg.Classes) error {
 	return nil
 }
 
-// labeller maps a folder name to its label, or to "". A folder cannot be called
-// Noodles/Pasta, so - and _ may stand for the slash.
-func labeller(classes dg.Classes) func(folder string) string {
+// Labeller maps a folder name to its label in the class list, or to "": class_00
+// and so on, or the label itself. A folder cannot be called Noodles/Pasta, so -
+// and _ may stand for the slash.
+func Labeller(classes dg.Classes) func(folder string) string {
 	names := map[string]string{}
 	for i, label := range classes {
 		names[fmt.Sprintf("class_%02d", i)] = label

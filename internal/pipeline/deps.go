@@ -78,8 +78,8 @@ type Registry interface {
 
 // Evaluator is what retrain asks; see evaluator.Evaluator.
 type Evaluator interface {
-	Pairs(ctx context.Context, champion, challenger *network.Artifact, iv dg.Interval) (int, error)
-	Compare(ctx context.Context, championRef, challengerRef dg.ModelRef, champion, challenger *network.Artifact, iv dg.Interval) (dg.Comparison, error)
+	Pairs(ctx context.Context, champion, challenger dg.ModelRef, iv dg.Interval) (int, error)
+	Judge(ctx context.Context, champion, challenger dg.ModelRef, iv dg.Interval) (dg.Comparison, error)
 }
 
 // Trainer trains a job and returns the artifact's files: trainer.Spawn with its

@@ -173,12 +173,12 @@ type scriptedEvaluator struct {
 	looked  int
 }
 
-func (s *scriptedEvaluator) Pairs(_ context.Context, _, _ *network.Artifact, iv dg.Interval) (int, error) {
+func (s *scriptedEvaluator) Pairs(_ context.Context, _, _ dg.ModelRef, iv dg.Interval) (int, error) {
 	s.looked++
 	return s.pairs(iv), nil
 }
 
-func (s *scriptedEvaluator) Compare(_ context.Context, a, b dg.ModelRef, _, _ *network.Artifact, iv dg.Interval) (dg.Comparison, error) {
+func (s *scriptedEvaluator) Judge(_ context.Context, a, b dg.ModelRef, iv dg.Interval) (dg.Comparison, error) {
 	c, err := s.compare(iv)
 	c.Champion, c.Challenger = a, b
 	return c, err

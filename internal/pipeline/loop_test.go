@@ -82,7 +82,8 @@ func build(t *testing.T) *house {
 		Labelling: labelling.New(labelling.Options{RandomQuota: 1000, Classes: classes, Now: h.Now}, h.store, h.ledger, h.buckets),
 		Catalog:   catalog.New(h.store, h.ledger, h.buckets, catalog.Options{Classes: classes, Now: h.Now}),
 		Ledger:    h.ledger, Registry: h.registry,
-		Evaluator: evaluator.New(h.store, h.ledger, h.buckets, evaluator.Options{Gate: evaluator.Gate{MinPairs: 50}}),
+		Evaluator: evaluator.New(evaluator.Sources{Images: h.store, Labels: h.ledger, Models: h.registry, Predictions: h.ledger,
+			Datasets: h.store.Bucket(h.buckets.Datasets), Buckets: h.buckets}, evaluator.Options{Gate: evaluator.Gate{MinPairs: 50}}),
 		Train:     h.train, Store: storeOptions, Buckets: h.buckets,
 	}, pipeline.Options{Model: model, Dir: filepath.Join(h.dir, "runs"), Train: o, Now: h.Now,
 		Gate: pipeline.Gate{MinPairs: 50, Wait: time.Hour, Poll: 10 * time.Millisecond}})

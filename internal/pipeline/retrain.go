@@ -126,6 +126,8 @@ func retrain(r Run, raw json.RawMessage) (any, error) {
 		}
 	case dg.Reject:
 		result.Note = "the champion stays: the challenger is not better"
+	case dg.Errored:
+		result.Note = "the champion stays: the challenger could not be judged; mend what the reasons name and compare again"
 	default:
 		result.Note = "the champion stays: too little is known; a person may compare and promote"
 	}

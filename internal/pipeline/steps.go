@@ -186,28 +186,17 @@ func (p *Pipelines) interval(since time.Time) dg.Interval {
 // await waits for enough held-out labels. It looks at counts only, never at who
 // was right, so that when it stops says nothing about the outcome.
 func (p *Pipelines) await(ctx context.Context, runID string, in awaitInput) (int, error) {
-	challenger, err := p.d.Registry.Load(ctx, in.Challenger)
-	if err != nil {
-		return 0, err
-	}
 	until := in.From.Add(p.o.Gate.Wait)
-	var (
-		champion dg.Champion
-		artifact *network.Artifact
-		said     = -1
-	)
+	said := -1
 	for {
 		c, err := p.d.Registry.Champion(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if c.Version != champion.Version {
-			if artifact, err = p.d.Registry.Load(ctx, c.Version); err != nil {
-				return 0, err
-			}
-			champion = c
+		n, err := p.d.Evaluator.Pairs(ctx, c.Version, in.Challenger, p.interval(in.Since))
+		if errors.Is(err, dg.ErrInvalid) {
+			return 0, nil // no wait mends it; the judgement says what it is
 		}
-		n, err := p.d.Evaluator.Pairs(ctx, artifact, challenger, p.interval(in.Since))
 		if err != nil && !errors.Is(err, dg.ErrTooFewSamples) {
 			return n, err
 		}
@@ -229,16 +218,12 @@ func (p *Pipelines) await(ctx context.Context, runID string, in awaitInput) (int
 // evaluate judges the challenger against the champion of the moment.
 func (p *Pipelines) evaluate(ctx context.Context, runID string, in awaitInput) (judged, error) {
 	p.stage(ctx, runID, "evaluate", "judging the challenger on held-out labels")
-	champion, championArtifact, err := p.champion(ctx)
-	if err != nil {
-		return judged{}, err
-	}
-	challenger, err := p.d.Registry.Load(ctx, in.Challenger)
+	champion, _, err := p.champion(ctx)
 	if err != nil {
 		return judged{}, err
 	}
 	iv := p.interval(in.Since)
-	c, err := p.d.Evaluator.Compare(ctx, champion.Version, in.Challenger, championArtifact, challenger, iv)
+	c, err := p.d.Evaluator.Judge(ctx, champion.Version, in.Challenger, iv)
 	if errors.Is(err, dg.ErrTooFewSamples) {
 		c = dg.Comparison{Champion: champion.Version, Challenger: in.Challenger, Reasons: []string{err.Error()}}
 	} else if err != nil {
