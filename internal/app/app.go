@@ -232,7 +232,9 @@ func (a *App) openLedger(ctx context.Context) (err error) {
 func (a *App) openServices(context.Context) (err error) {
 	a.metricsRegistry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	buildInfo(a.metricsRegistry, a.Version)
-	a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry})
+	if err := a.openRegistry(); err != nil {
+		return err
+	}
 	if a.serving, err = serving.New(a.servingOptions(), a.store, a.ledger, a.buckets); err != nil {
 		return err
 	}

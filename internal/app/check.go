@@ -13,7 +13,6 @@ import (
 	"driftgate"
 	"driftgate/internal/config"
 	"driftgate/internal/objstore"
-	"driftgate/internal/registry"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -146,8 +145,7 @@ func checkGateway(ctx context.Context, c config.Config) (report CheckReport, err
 func (a *App) checkCold(ctx context.Context) CheckReport {
 	report := examine(ctx, []look{{"folder", a.checkFolder}, {"object store", a.checkReach}, {"clock", a.checkClock}})
 	if a.store != nil && report.OK {
-		a.registry = registry.New(a.store, a.buckets.Models, registry.Options{Model: a.Config.Model, Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry})
-		report.add(ctx, look{"buckets", a.checkBuckets}, look{"champion", a.checkChampion})
+		report.add(ctx, look{"buckets", a.checkBuckets}, look{"champion", a.checkColdChampion})
 	}
 	report.add(ctx, look{"ledger", a.checkColdLedger}, look{"spool", a.checkSpool}, look{"token", a.checkToken},
 		look{"statsd", a.checkStatsD}, look{"traces", a.checkTraces}, look{"rules", a.checkWindows})
@@ -263,13 +261,13 @@ func (a *App) checkClock(ctx context.Context) finding {
 		return warn("see the object store's line", "not compared: %v", err)
 	}
 	defer resp.Body.Close()
-	return judgeDate(resp, before, "the object store's", "S3 refuses signatures beyond 15 minutes, and windows are cut by our clock")
+	return judgeDate(resp.Header, before, "the object store's", "S3 refuses signatures beyond 15 minutes, and windows are cut by our clock")
 }
 
-// judgeDate compares the Date of an answer to what was asked at before; why says
-// what whose clock matters for.
-func judgeDate(resp *http.Response, before time.Time, whose, why string) finding {
-	date, err := http.ParseTime(resp.Header.Get("Date"))
+// judgeDate compares the Date of an answer to a question asked at before; why
+// says what that clock matters for.
+func judgeDate(answer http.Header, before time.Time, whose, why string) finding {
+	date, err := http.ParseTime(answer.Get("Date"))
 	if err != nil {
 		return warn("compare it by hand", "not compared: %s answer has no Date", whose)
 	}
@@ -290,6 +288,13 @@ func skewOf(date, before, after time.Time) time.Duration {
 		return date.Sub(after)
 	}
 	return 0
+}
+
+func (a *App) checkColdChampion(ctx context.Context) finding {
+	if err := a.openRegistry(); err != nil {
+		return broken(err, "mend models.signing_key and models.trusted_keys: the gateway does not start like this")
+	}
+	return a.checkChampion(ctx)
 }
 
 // checkChampion loads what the champion record names, digest and self-test

@@ -46,6 +46,7 @@ type Config struct {
 	Trigger   Trigger   `key:"trigger"`
 	Train     Train     `key:"train"`
 	Gate      Gate      `key:"gate"`
+	Models    Models    `key:"models"`
 }
 
 // HTTP is how the gateway listens and who may do what.
@@ -169,14 +170,6 @@ type Trigger struct {
 	Schedule     string        `key:"schedule" doc:"cron expression (five fields, UTC) that retrains by schedule; empty is never"`
 }
 
-// Gate is when a challenger may replace the champion.
-type Gate struct {
-	MinPairs int           `key:"min_pairs" doc:"held-out labelled samples below which the verdict is inconclusive"`
-	Margin   float64       `key:"margin" doc:"how much better, in accuracy, the challenger must be at the least"`
-	Window   time.Duration `key:"window" doc:"how far back the comparison reaches when the cause has no start"`
-	Wait     time.Duration `key:"wait" doc:"how long a run waits for enough pairs"`
-}
-
 // Default is the configuration without file, environment or flags.
 func Default() Config {
 	return Config{
@@ -202,6 +195,7 @@ func Default() Config {
 		Trigger: Trigger{CoolDown: 6 * time.Hour, BudgetPerDay: 4},
 		Train:   defaultTrain(),
 		Gate:    Gate{MinPairs: 100, Window: 7 * 24 * time.Hour, Wait: 48 * time.Hour},
+		Models:  defaultModels(),
 	}
 }
 
@@ -283,6 +277,7 @@ func (c Config) check() []fault {
 	ratio(c.Gate.Margin, "gate.margin")
 	positive(c.Gate.Window, "gate.window")
 	want(c.Gate.Wait >= 0, "gate.wait", "%s: want 0s or more", c.Gate.Wait)
+	out = append(out, c.Models.check()...)
 	return out
 }
 

@@ -93,6 +93,7 @@ func (s *server) addModelAPI(api huma.API) {
 		champion, err := s.rollback(ctx, in.Body.Reason)
 		return answer(champion), err
 	})
+	s.addArtifactAPI(api)
 }
 
 func (s *server) modelsAndHistory(ctx context.Context) ([]registry.Entry, []dg.Champion, error) {

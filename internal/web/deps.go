@@ -25,6 +25,7 @@ type Deps struct {
 	Serving   Serving
 	Labelling Labelling
 	Models    Models
+	Artifacts Artifacts
 	Accuracy  Accuracy
 	Ledger    Ledger
 	Inbox     Inbox
