@@ -25,7 +25,7 @@ one small object in each bucket.
 With --prometheus it also asks that server, from here, whether it has this
 gateway's fresh series, whether driftgate's rules are loaded, evaluate and can
 ever fire on what this gateway exports, and whether an Alertmanager with a
-webhook to a gateway hears of them. An http.alerts_token of the configuration
+webhook hears of them. An http.alerts_token of the configuration
 is tried at the webhook with a delivery that starts nothing.
 
 The exit code is 1 when something failed; a warning is no failure.`,

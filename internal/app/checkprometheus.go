@@ -46,7 +46,7 @@ func newPrometheus(address string) (*asked, error) {
 const maxPrometheusAnswer = 64 << 20
 
 // get asks for path below /api/v1 and reads the data of the answer into out.
-func (p *asked) get(ctx context.Context, path string, args url.Values, out any) (*http.Response, error) {
+func (p *asked) get(ctx context.Context, path string, args url.Values, out any) (http.Header, error) {
 	u := p.base.JoinPath("api/v1", path)
 	u.RawQuery = args.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
@@ -59,7 +59,7 @@ func (p *asked) get(ctx context.Context, path string, args url.Values, out any) 
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-		return resp, fmt.Errorf("%s answers %s: %w", u.Redacted(), resp.Status, driftgate.ErrUnauthorized)
+		return resp.Header, fmt.Errorf("%s answers %s: %w", u.Redacted(), resp.Status, driftgate.ErrUnauthorized)
 	}
 	answer := struct {
 		Status string `json:"status"`
@@ -67,12 +67,12 @@ func (p *asked) get(ctx context.Context, path string, args url.Values, out any) 
 		Data   any    `json:"data"`
 	}{Data: out}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxPrometheusAnswer)).Decode(&answer); err != nil {
-		return resp, fmt.Errorf("%s answers %s, and not as Prometheus does: %w", u.Redacted(), resp.Status, err)
+		return resp.Header, fmt.Errorf("%s answers %s, and not as Prometheus does: %w", u.Redacted(), resp.Status, err)
 	}
 	if answer.Status != "success" {
-		return resp, fmt.Errorf("%s answers %s: %s", u.Redacted(), resp.Status, answer.Error)
+		return resp.Header, fmt.Errorf("%s answers %s: %s", u.Redacted(), resp.Status, answer.Error)
 	}
-	return resp, nil
+	return resp.Header, nil
 }
 
 // checkAnswers asks for the version, and compares the clocks.
@@ -81,13 +81,13 @@ func (p *asked) checkAnswers(ctx context.Context) finding {
 		Version string `json:"version"`
 	}
 	before := time.Now()
-	resp, err := p.get(ctx, "status/buildinfo", nil, &build)
+	header, err := p.get(ctx, "status/buildinfo", nil, &build)
 	if errors.Is(err, driftgate.ErrUnauthorized) {
 		return broken(err, "give the user of its web config: --prometheus http://USER:PASSWORD@HOST:PORT")
 	} else if err != nil {
 		return broken(err, "is it up, and --prometheus right (scheme, host, port, path prefix)?")
 	}
-	if f := judgeDate(resp, before, "Prometheus'", "rules compare times of ours with its own"); f.status != CheckOK {
+	if f := judgeDate(header, before, "Prometheus'", "rules compare times of ours with its own"); f.status != CheckOK {
 		return f
 	}
 	return pass("%s at %s", build.Version, p.base.Redacted())

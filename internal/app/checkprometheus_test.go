@@ -88,7 +88,7 @@ func TestCheckSaysWhatKeepsPrometheusFromLookingAfterTheGateway(t *testing.T) {
 		says   []string
 	}{
 		"all in order": {spoil: func(*testing.T, *standIn, *asked) {}},
-		"a clock ten minutes behind": {func(_ *testing.T, s *standIn, _ *asked) { s.late = 10 * time.Minute },
+		"a clock ten minutes behind": {func(_ *testing.T, s *standIn, _ *asked) { s.late = 630 * time.Second },
 			"prometheus", CheckFail, []string{"Prometheus' clock is -10m", "NTP"}},
 		"a password that is missing": {func(_ *testing.T, s *standIn, _ *asked) { s.status = 401 },
 			"prometheus", CheckFail, []string{"401 Unauthorized", "USER:PASSWORD"}},
@@ -144,7 +144,7 @@ func TestCheckSaysWhatKeepsPrometheusFromLookingAfterTheGateway(t *testing.T) {
 			s := &standIn{data: map[string]any{
 				"status/buildinfo": map[string]string{"version": "3.15.0"}, "rules": ruleGroups(t, keep),
 				loadedSeries: vector("a", loaded), "time()": vector("a", 12), "targets": map[string]any{"activeTargets": []any{}},
-				"alertmanager": map[string]any{"config": map[string]string{"original": "url: http://gateway:8080/api/v1/alerts"}},
+				"alertmanager": map[string]any{"config": map[string]string{"original": "receivers:\n- name: driftgate\n  webhook_configs:\n  - url: <secret>\n"}},
 			}}
 			server := httptest.NewServer(s)
 			defer server.Close()
