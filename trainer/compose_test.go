@@ -125,7 +125,7 @@ func TestComposeNeverBreaksItsPromises(t *testing.T) {
 		o.Sources = [][]string{nil, nil, {"human"}, {"proxy"}}[rng.IntN(4)]
 		o.Disagreement = float64(rng.IntN(2))
 		o.Active = Active{MaxProduction: rng.IntN(3) * 20, Prefer: []string{Uncertain, Surprising}[rng.IntN(2)], Random: rng.Float64()}
-		o.Quality.Weak = [][]string{nil, {"class=Bag", "predicted=Coat", "stratum=random", "confidence=0..0.5"}}[rng.IntN(2)]
+		o.Quality.Weak = [][]string{nil, {"class=Bag", "predicted=Coat", "source=random", "class+confidence=Bag+0.00-0.50"}}[rng.IntN(2)]
 		if err := o.Validate(); err != nil {
 			t.Fatal(err)
 		}

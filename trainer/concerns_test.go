@@ -70,7 +70,7 @@ func randomOptions(rng *rand.Rand) Options {
 	}
 	o.Active = Active{MaxProduction: rng.IntN(2) * (5 + rng.IntN(60)), Prefer: pick("", Uncertain, Surprising), Random: rng.Float64()}
 	o.Quality = Quality{Folds: []int{0, 0, 2, 3}[rng.IntN(4)], Epochs: 1, ProxyFactor: float64(rng.IntN(2)) / 2, HumanFactor: 0.5, BaseFactor: 1,
-		Weak: [][]string{nil, {"class=Shirt", "confidence=0..0.4"}}[rng.IntN(2)], WeakFactor: 3}
+		Weak: [][]string{nil, {"class=Shirt", "confidence=0-0.4"}}[rng.IntN(2)], WeakFactor: 3}
 	o.Augment = dataset.Augmentation{Share: rng.Float64(), Shift: rng.IntN(4), Flip: rng.IntN(2) == 0, Rotation: float64(rng.IntN(2) * 20), Cutout: rng.IntN(8)}
 	o.Sampling = Sampling{Replay: []int{0, 50, 200}[rng.IntN(3)], ReplayBy: pick("", ByShare, Evenly), Balance: pick("", None, Sqrt, Equal), BalanceBy: pick("", ByWeights, BySamples)}
 	o.Evaluation = Evaluation{Holdout: []float64{0.1, 0.3, 0.6}[rng.IntN(3)], Validation: []float64{0, 0.1, 0.4}[rng.IntN(3)]}
@@ -286,7 +286,7 @@ func TestActiveLearningKeepsWhatTeachesMost(t *testing.T) {
 
 func TestDisagreementAndWeakSlicesMoveWeights(t *testing.T) {
 	o := composing()
-	o.Disagreement, o.Quality.WeakFactor, o.Quality.Weak = 0.5, 4, []string{"class=Coat", "stratum=flagged", "predicted=Dress", "confidence=0.2..0.3"}
+	o.Disagreement, o.Quality.WeakFactor, o.Quality.Weak = 0.5, 4, []string{"class=Coat", "source=flagged", "predicted=Dress", "confidence=0.20-0.30"}
 	vote := func(id, label string, agree, of int) ledger.Record {
 		r := human(id, label, 1) // Sneaker was predicted, at 0.4
 		r.Votes = dg.Votes{Agree: agree, Of: of}
@@ -317,73 +317,6 @@ func TestDisagreementAndWeakSlicesMoveWeights(t *testing.T) {
 				t.Errorf("%+v, want a weight of %g", got, tt.want)
 			}
 		})
-	}
-}
-
-func TestBalanceEvensOutTheClasses(t *testing.T) {
-	uneven := func() *material {
-		m := &material{base: dataset.Set{Classes: dg.Classes{"a", "b", "c"}}}
-		m.train.size, m.valid.size = 1, 1
-		for i := range 110 {
-			label := 0
-			if i >= 80 {
-				label = 1
-			}
-			if i >= 108 {
-				label = 2
-			}
-			m.train.add([]byte{0}, label, 1, fmt.Sprint(i), baseSource)
-		}
-		return m
-	}
-	for _, by := range []string{ByWeights, BySamples} {
-		for how, want := range map[string][]float64{Equal: {1. / 3, 1. / 3, 1. / 3}, Sqrt: {0.571, 0.338, 0.090}, None: {0.727, 0.255, 0.018}} {
-			t.Run(how+" by "+by, func(t *testing.T) {
-				m := uneven()
-				o := DefaultOptions()
-				o.Balance, o.BalanceBy = how, by
-				m.draws = m.balance(o)
-				var mass [3]float64
-				order := epochOrder(nil, &m.train, m.draws, rand.New(rand.NewPCG(1, 1)))
-				for _, i := range order {
-					mass[m.train.labels[i]] += float64(m.train.weights[i])
-				}
-				total := mass[0] + mass[1] + mass[2]
-				for c := range want {
-					if math.Abs(mass[c]/total-want[c]) > 0.01 || math.Abs(m.account.Sampling.After[c]-want[c]) > 0.01 {
-						t.Errorf("class %d has %.3f of the weight, the account says %.3f, want %.3f", c, mass[c]/total, m.account.Sampling.After[c], want[c])
-					}
-				}
-				a := m.account.Sampling
-				if (a.Repeated > 0) != (by == BySamples && how != None) || math.Abs(a.Before[0]-0.727) > 0.001 {
-					t.Errorf("account %+v", a)
-				}
-			})
-		}
-	}
-	// A class with one sample is not repeated for ever.
-	m := &material{base: dataset.Set{Classes: dg.Classes{"a", "b"}}}
-	m.train.size = 1
-	for i := range 1001 {
-		m.train.add([]byte{0}, min(1, i/1000), 1, fmt.Sprint(i), baseSource)
-	}
-	if draws := m.balance(Options{Sampling: Sampling{Balance: Equal, BalanceBy: BySamples}}); draws[1] != 20 {
-		t.Errorf("draws %v, want 20 of the lonely one", draws)
-	}
-}
-
-func TestReplayEvenly(t *testing.T) {
-	for _, tt := range []struct {
-		sizes []int
-		want  int
-		out   []int
-	}{
-		{[]int{60, 30, 10}, 30, []int{10, 10, 10}}, {[]int{60, 30, 10}, 60, []int{25, 25, 10}}, {[]int{60, 30, 10}, 100, []int{60, 30, 10}},
-		{[]int{5, 0, 5}, 5, []int{3, 0, 2}}, {[]int{5, 5}, 0, []int{0, 0}},
-	} {
-		if got := evenly(tt.sizes, tt.want); !slices.Equal(got, tt.out) {
-			t.Errorf("%d of %v: %v, want %v", tt.want, tt.sizes, got, tt.out)
-		}
 	}
 }
 

@@ -91,7 +91,7 @@ type Quality struct {
 	ProxyFactor float64  `json:"proxy_factor,omitempty"` // weight of a suspect proxy label times this, 0 to 1; 0 drops it
 	HumanFactor float64  `json:"human_factor,omitempty"` // likewise of a human label, over 0 to 1: it is never dropped; 1 only reports it
 	BaseFactor  float64  `json:"base_factor,omitempty"`  // likewise of a base sample
-	Weak        []string `json:"weak,omitempty"`         // slices: class=LABEL, predicted=LABEL, stratum=NAME, confidence=LOW..HIGH
+	Weak        []string `json:"weak,omitempty"`         // slices, named as the evaluator does: class=LABEL, source=STRATUM, confidence=LOW-HIGH, or joined by +; also predicted=LABEL
 	WeakFactor  float64  `json:"weak_factor,omitempty"`  // weight of samples in any of them times this, at least 1
 }
 

@@ -50,7 +50,7 @@ type Quality struct {
 	ProxyFactor float64  `key:"proxy_factor" doc:"the weight of a suspect proxy label is multiplied with this; 0 drops it"`
 	HumanFactor float64  `key:"human_factor" doc:"likewise of a suspect human label, which is never dropped; 1 only reports it"`
 	BaseFactor  float64  `key:"base_factor" doc:"likewise of a suspect sample of the base dataset"`
-	Weak        []string `key:"weak" doc:"slices that are made heavier: class=LABEL, predicted=LABEL, stratum=NAME or confidence=LOW..HIGH"`
+	Weak        []string `key:"weak" doc:"slices that are made heavier, named as on the comparison: class=LABEL, source=STRATUM, confidence=LOW-HIGH, joined by + as class+source=Coat+flagged; also predicted=LABEL"`
 	WeakFactor  float64  `key:"weak_factor" doc:"the weight of their samples is multiplied with this"`
 }
 
@@ -126,7 +126,9 @@ func (t Train) check() []fault {
 	want(q.BaseFactor > 0 && q.BaseFactor <= 1, "quality.base_factor", "%g: want over 0 to 1", q.BaseFactor)
 	for _, slice := range q.Weak {
 		by, value, _ := strings.Cut(slice, "=")
-		want(value != "" && slices.Contains([]string{"class", "predicted", "stratum", "confidence"}, by), "quality.weak", "%q: want class=LABEL, predicted=LABEL, stratum=NAME or confidence=LOW..HIGH", slice)
+		for part := range strings.SplitSeq(by, "+") {
+			want(value != "" && slices.Contains([]string{"class", "predicted", "source", "confidence"}, part), "quality.weak", "%q: want class=LABEL, predicted=LABEL, source=STRATUM, confidence=LOW-HIGH, or such joined by +", slice)
+		}
 	}
 	between(q.WeakFactor, 1, 100, "quality.weak_factor")
 	a := t.Augment

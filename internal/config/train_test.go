@@ -13,7 +13,7 @@ func TestTrainSettingsAreReadAndJudged(t *testing.T) {
   active: {max_production: 400, prefer: surprising, random: 0.1}
   quality:
     folds: 3
-    weak: [class=Shirt, confidence=0..0.5]
+    weak: [class=Shirt, class+confidence=Bag+0.00-0.50]
   augment: {shift: 2, flip: true, rotation: 15, brightness: 0.2, noise: 0.05, cutout: 8}
   balance: sqrt
   balance_by: samples
