@@ -210,7 +210,7 @@ func (m *Metrics) restart(ctx context.Context, c serving, old ledger.Alarm, mem 
 	if err := m.ledger.StartAlarm(ctx, row, marks...); err != nil {
 		return old, fresh, err
 	}
-	m.o.Logger.Info("alarm starts afresh", "model_version", row.ModelVersion)
+	m.o.Logger.InfoContext(ctx, "alarm starts afresh", "model_version", row.ModelVersion)
 	return row, fresh, nil
 }
 
@@ -262,7 +262,7 @@ func (m *Metrics) close(ctx context.Context, row *ledger.Alarm, mem *memory, slo
 	}
 	row.ClosedUntil, row.Memory, *mem = slot.End, stored.Memory, next
 	for _, e := range out.Events {
-		m.o.Logger.Warn("drift alarm "+string(e.State), "model_version", e.ModelVersion, "since", e.Since, "evidence_years", e.Evidence)
+		m.o.Logger.WarnContext(ctx, "drift alarm "+string(e.State), "model_version", e.ModelVersion, "since", e.Since, "evidence_years", e.Evidence)
 	}
 	return out.Events, nil
 }

@@ -194,7 +194,7 @@ func (s *Service) moves(ctx context.Context, labels []outcome, report *CollectRe
 			report.Already++
 		case class < 0:
 			report.Unknown = append(report.Unknown, UnknownLabel{a.ID, a.Label})
-			s.o.Logger.Warn("an answer is no class of the model; the task is left waiting", "id", a.ID, "label", a.Label)
+			s.o.Logger.WarnContext(ctx, "an answer is no class of the model; the task is left waiting", "id", a.ID, "label", a.Label)
 		default:
 			m := &move{answer: a, record: r, to: dg.SampleKey(class, a.ID)}
 			for _, label := range former[a.ID] {
@@ -212,7 +212,7 @@ func (s *Service) moves(ctx context.Context, labels []outcome, report *CollectRe
 // what is left of its task.
 func (s *Service) outdated(ctx context.Context, a ledger.Answer, r ledger.Record) error {
 	if a.Label != r.Label {
-		s.o.Logger.Warn("an answer comes after another label, which stands", "id", a.ID, "answer", a.Label, "label", r.Label)
+		s.o.Logger.WarnContext(ctx, "an answer comes after another label, which stands", "id", a.ID, "answer", a.Label, "label", r.Label)
 	}
 	if err := s.store.Delete(ctx, s.buckets.Waiting, r.Key); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (s *Service) moveSome(ctx context.Context, batch []*move, report *CollectRe
 		case m.gone:
 			gone = append(gone, m.answer.ID)
 			report.Missing = append(report.Missing, m.record.Key)
-			s.o.Logger.Error("an answered prediction's image is nowhere", "key", m.record.Key)
+			s.o.Logger.ErrorContext(ctx, "an answered prediction's image is nowhere", "key", m.record.Key)
 		case m.copied:
 			if m.record.Key != m.to {
 				stale = append(stale, m.record.Key)

@@ -165,7 +165,7 @@ func (s *Service) placeSome(ctx context.Context, records []ledger.Record, report
 	for i, r := range records {
 		if gone[i] {
 			report.Missing = append(report.Missing, r.Key)
-			s.o.Logger.Warn("a decided prediction is gone from production", "key", r.Key)
+			s.o.Logger.WarnContext(ctx, "a decided prediction is gone from production", "key", r.Key)
 		}
 		if copied[i] {
 			ids = append(ids, r.ID())

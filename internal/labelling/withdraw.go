@@ -47,6 +47,6 @@ func (s *Service) Withdraw(ctx context.Context, id string) error {
 	if err := s.store.Delete(ctx, s.buckets.Clean, dg.SampleKey(class, id), foreign); err != nil {
 		return fail("%w", err)
 	}
-	s.o.Logger.Info("a label was withdrawn", "id", id, "label", r.Label)
+	s.o.Logger.InfoContext(ctx, "a label was withdrawn", "id", id, "label", r.Label)
 	return nil
 }

@@ -27,7 +27,7 @@ func (p *Pipelines) say(ctx context.Context, runID string, g Progress) {
 		err = p.d.Ledger.SetRunProgress(ctx, runID, b)
 	}
 	if err != nil && ctx.Err() == nil {
-		p.log.Warn("progress was not written", "run", runID, "error", err)
+		p.log.WarnContext(ctx, "progress was not written", "run", runID, "error", err)
 	}
 }
 

@@ -146,7 +146,7 @@ func (r *Registry) predecessor(ctx context.Context, now dg.Champion) (dg.ModelRe
 	for generation := now.Generation - 1; generation > 0; generation-- {
 		c, err := r.record(ctx, historyKey(generation))
 		if errors.Is(err, dg.ErrNotFound) || errors.Is(err, dg.ErrInvalid) {
-			r.log.Warn("history is incomplete", "generation", generation, "error", err)
+			r.log.WarnContext(ctx, "history is incomplete", "generation", generation, "error", err)
 			continue
 		} else if err != nil {
 			return "", err
@@ -191,9 +191,9 @@ func (r *Registry) move(ctx context.Context, now, next dg.Champion) (dg.Champion
 		return dg.Champion{}, err // the store has read back what could be read back
 	}
 	if err := r.remember(ctx, next); err != nil {
-		r.log.Warn("history lacks the newest generation until the next one", "generation", next.Generation, "error", err)
+		r.log.WarnContext(ctx, "history lacks the newest generation until the next one", "generation", next.Generation, "error", err)
 	}
-	r.log.Info("champion moved", "from", orNone(now.Version), "to", next.Version.Short(), "generation", next.Generation, "reason", next.Reason)
+	r.log.InfoContext(ctx, "champion moved", "from", orNone(now.Version), "to", next.Version.Short(), "generation", next.Generation, "reason", next.Reason)
 	return next, nil
 }
 
@@ -252,7 +252,7 @@ func (r *Registry) history(ctx context.Context) ([]dg.Champion, error) {
 		}
 		c, err := r.record(ctx, o.Key)
 		if errors.Is(err, dg.ErrInvalid) {
-			r.log.Warn("history record left out", "generation", generation, "error", err)
+			r.log.WarnContext(ctx, "history record left out", "generation", generation, "error", err)
 			continue
 		} else if err != nil {
 			return nil, err

@@ -53,7 +53,7 @@ func (s *Service) edit(ctx context.Context, key string, change func(tags map[str
 	}
 	sample, err := dg.ParseSample(key, after)
 	if err != nil { // written by others: the tag is set, the ledger takes it up once it is complete
-		s.o.Logger.Warn("edited an object that is no complete sample", "key", key, "err", err)
+		s.o.Logger.WarnContext(ctx, "edited an object that is no complete sample", "key", key, "err", err)
 		return nil
 	}
 	if err := s.ledger.Captured(ctx, sample); err != nil {
@@ -85,7 +85,7 @@ func (s *Service) follow(ctx context.Context, sample dg.Sample, change func(tags
 		return nil
 	})
 	if err != nil && !errors.Is(err, dg.ErrNotFound) {
-		s.o.Logger.Warn("a copy does not follow the edit of its tags", "bucket", bucket, "key", sample.Key, "err", err)
+		s.o.Logger.WarnContext(ctx, "a copy does not follow the edit of its tags", "bucket", bucket, "key", sample.Key, "err", err)
 	}
 }
 
