@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	dg "driftgate"
@@ -72,11 +71,8 @@ func world(rng *rand.Rand, challenger float64) (pairs []Pair, population []dg.St
 // TestGateAgainstSelectionBias is why the gate weighs: on the same clean
 // buckets plain McNemar promotes a challenger that is three points worse.
 func TestGateAgainstSelectionBias(t *testing.T) {
-	worse, equal, never := 300, 2000, 0.
-	if testing.Short() {
-		equal = 300
-	}
-	if os.Getenv("DRIFTGATE_LONG") != "" {
+	worse, equal, never := 300, 500, 0.
+	if long {
 		// No interval at 95% is never wrong: measured over 40,000 runs it was
 		// wrong this way in 4 of 10,000, so 300 runs show none in nine seeds of
 		// ten.

@@ -60,9 +60,10 @@ func WeakSlices(items []Item, population []dg.StratumCount) []Slice {
 		if rest.Samples() < minSliceItems {
 			continue
 		}
-		p := estimate.WeakerP(part, rest)
-		for _, parent := range ids {
-			p = max(p, estimate.WeakerP(part, u.less(singles[parent], part)))
+		p := 1. // not below weakLevel: how far above it changes nothing
+		first, second := u.less(singles[ids[0]], part), u.less(singles[ids[1]], part)
+		if estimate.Weaker(part, rest, weakLevel) && estimate.Weaker(part, first, weakLevel) && estimate.Weaker(part, second, weakLevel) {
+			p = max(estimate.WeakerP(part, rest), estimate.WeakerP(part, first), estimate.WeakerP(part, second))
 		}
 		a, b := u.names[ids[0]], u.names[ids[1]]
 		s := u.slice(part, rest, p)

@@ -67,9 +67,9 @@ func cutUp(rng *rand.Rand, n int, weighted bool, weak plant) (items []Item, popu
 // in suites without any weakness, of two to three hundred candidates, some is
 // called weak in at most 5% of the suites.
 func TestNoWeakSlicesWhereThereAreNone(t *testing.T) {
-	runs := 60
+	runs := 25
 	if long {
-		runs = 2000
+		runs = 1000
 	}
 	for _, n := range []int{200, 1000, 5000} {
 		for _, weighted := range []bool{false, true} {
@@ -96,9 +96,9 @@ func TestNoWeakSlicesWhereThereAreNone(t *testing.T) {
 // TestWeakSlicesAreFound tells the power: how often a planted weakness is found,
 // named as it was planted, and how often something is named that is not weak.
 func TestWeakSlicesAreFound(t *testing.T) {
-	runs, sizes := 20, []int{1000}
+	runs, sizes := 8, []int{1000}
 	if long {
-		runs, sizes = 400, []int{500, 2000, 10000}
+		runs, sizes = 200, []int{500, 2000, 10000}
 	}
 	class := []Attribute{{ByClass, "3"}}
 	pair := []Attribute{{ByBrightness, "0"}, {ByClass, "3"}}

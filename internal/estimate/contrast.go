@@ -88,14 +88,31 @@ func (p Part) cells() (cells []cell, value, extra float64) {
 // of them is empty. It inverts the MOVER bound of the difference (Zou & Donner
 // 2008) of two independent rates, each with the bounds of [Part.Rate].
 func WeakerP(part, rest Part) float64 {
+	weaker, ok := contrastOf(part, rest)
+	if !ok {
+		return .5
+	}
+	return smallestTail(weaker)
+}
+
+// Weaker reports whether [WeakerP] is below level, over 0 and at most .5, at a
+// small part of its cost.
+func Weaker(part, rest Part, level float64) bool {
+	weaker, ok := contrastOf(part, rest)
+	return ok && weaker(level)
+}
+
+// contrastOf tells at each level whether part is less accurate than the rest;
+// not ok when it does not even look so.
+func contrastOf(part, rest Part) (weaker func(level float64) bool, ok bool) {
 	a, p, extraP := part.cells()
 	b, q, extraQ := rest.cells()
 	if len(a) == 0 || len(b) == 0 || p >= q {
-		return .5
+		return nil, false
 	}
-	return smallestTail(func(tail float64) bool {
-		up := max(0, meldAt(a, 1, extraP, tail)-p)
-		down := max(0, q-meldAt(b, 0, extraQ, tail))
+	return func(level float64) bool {
+		up := max(0, meldAt(a, 1, extraP, level)-p)
+		down := max(0, q-meldAt(b, 0, extraQ, level))
 		return p-q+math.Hypot(up, down) < 0
-	})
+	}, true
 }

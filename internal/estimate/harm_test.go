@@ -84,7 +84,7 @@ func hard(labels int, apart, worse float64) []rivalry {
 func TestHarmSeldomLies(t *testing.T) {
 	runs, slots := 150, 100
 	if long {
-		runs, slots = 20000, 400
+		runs, slots = 5000, 300
 	}
 	const margin, alpha = .02, .05
 	unlabelled := hard(30, .05, margin)
@@ -190,7 +190,7 @@ func TestHarmIsFair(t *testing.T) {
 func TestHarmDelays(t *testing.T) {
 	runs, labels, drops := 100, []int{100}, []float64{.2, .5}
 	if long {
-		runs, labels, drops = 2000, []int{20, 100, 500}, []float64{.03, .05, .10, .20, .50}
+		runs, labels, drops = 500, []int{20, 100, 500}, []float64{.03, .05, .10, .20, .50}
 	}
 	const margin, alpha, days = .02, .05, 90
 	for _, design := range []struct {

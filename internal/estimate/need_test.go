@@ -27,7 +27,7 @@ func grow(rng *rand.Rand, h *PairStratum, gains, losses float64) {
 func TestLabelsToDecideKeepsItsWord(t *testing.T) {
 	runs := 60
 	if long {
-		runs = 1000
+		runs = 400
 	}
 	const margin, bar = 0, .01
 	for _, tt := range []struct {
