@@ -88,7 +88,7 @@ func (a *App) drainSpool(ctx context.Context) {
 
 // loops are what works beside HTTP.
 func (a *App) loops() []func(context.Context) error {
-	all := []func(context.Context) error{a.serving.Run, a.follow, a.watch, a.scheduler.Run}
+	all := []func(context.Context) error{a.serving.Run, a.follow, a.followExposure, a.watch, a.scheduler.Run}
 	if a.Config.StatsD.Address != "" && !a.Quiet {
 		all = append(all, a.statsd)
 	}
@@ -101,6 +101,11 @@ func (a *App) follow(ctx context.Context) error {
 		a.serving.Swap(c, champion.Version)
 		a.metrics.SetChampion(champion, c.Manifest().Classes)
 	})
+}
+
+// followExposure tries on production what the exposure record names.
+func (a *App) followExposure(ctx context.Context) error {
+	return a.registry.FollowExposure(ctx, a.Config.Serving.Follow, a.serving.SwapChallenger)
 }
 
 // watch keeps the snapshot fresh and moves the alarm.

@@ -16,6 +16,10 @@ import (
 )
 
 func (a *App) newPipelines() (*pipeline.Pipelines, error) {
+	plan, err := a.Config.Rollout.Plan()
+	if err != nil {
+		return nil, err
+	}
 	o := pipeline.Options{
 		Model:    a.Config.Model,
 		Dir:      filepath.Join(a.Config.Dir, "runs"),
@@ -24,13 +28,14 @@ func (a *App) newPipelines() (*pipeline.Pipelines, error) {
 		Gather:   pipeline.Gather{MinLabels: a.Config.Train.MinLabels, Wait: a.Config.Train.Wait},
 		Gate: pipeline.Gate{MinPairs: a.Config.Gate.MinPairs, Window: a.Config.Gate.Window, Wait: a.Config.Gate.Wait,
 			Poll: min(2*time.Second, a.Config.Metrics.Refresh)},
-		Now: a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
+		Rollout: plan,
+		Now:     a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
 	}
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	return pipeline.New(pipeline.Deps{
-		Labelling: shared{a.labelling, &a.moving}, Catalog: sharedCatalog{a.catalog, &a.moving}, Ledger: a.ledger, Registry: a.registry, Evaluator: a.evaluator,
+		Labelling: shared{a.labelling, &a.moving}, Catalog: sharedCatalog{a.catalog, &a.moving}, Ledger: a.ledger, Registry: a.registry, Evaluator: a.evaluator, Accuracy: a.metrics.AccuracyOf,
 		Train: a.train, Store: a.storeOptions, Buckets: a.buckets,
 	}, o), nil
 }
@@ -57,6 +62,7 @@ func (a *App) newScheduler() (*pipeline.Scheduler, error) {
 	schedules := []pipeline.Schedule{
 		{Pipeline: "curate", Every: c.Curate.Every, Input: late, Paused: a.Quiet || c.Curate.Paused},
 		{Pipeline: "collect", Every: c.Collect.Every, Latest: true, Paused: a.Quiet},
+		{Pipeline: "rollout", Every: c.Rollout.Every, Latest: true, Paused: a.Quiet},
 	}
 	if c.Reconcile.Every > 0 {
 		schedules = append(schedules, pipeline.Schedule{Pipeline: "reconcile", Every: c.Reconcile.Every, Latest: true, Paused: a.Quiet})
@@ -82,9 +88,9 @@ func (r runs) Start(ctx context.Context, name string) (string, error) {
 	case "curate":
 		iv := driftgate.Slot(r.Now().Add(-r.Config.Curate.Every), r.Config.Curate.Every)
 		in = pipeline.CurateInput{Interval: iv, Late: true}
-	case "collect", "reconcile":
+	case "collect", "reconcile", "rollout":
 	default:
-		return "", fmt.Errorf("run: pipeline %q: want curate, collect, reconcile or retrain: %w", name, driftgate.ErrInvalid)
+		return "", fmt.Errorf("run: pipeline %q: want curate, collect, reconcile, rollout or retrain: %w", name, driftgate.ErrInvalid)
 	}
 	return id, r.engine.Start(ctx, id, name, in)
 }

@@ -147,9 +147,10 @@ func (a *App) webOptions() web.Options {
 
 func (a *App) webDeps() web.Deps {
 	return web.Deps{
-		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: a.registry, Artifacts: artifacts{a.registry, a}, Accuracy: a.metrics,
+		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: moves{a.registry, a}, Artifacts: artifacts{a.registry, a}, Accuracy: a.metrics,
 		Ledger: a.ledger, Inbox: a.inbox, Pipelines: runs{a},
 		Compare:  a.compare,
+		Rollout:  a.pipelines.Rollout,
 		Ingest:   a.ingest,
 		Rebuild:  a.rebuild,
 		Check:    a.check,

@@ -47,6 +47,7 @@ type Config struct {
 	Train     Train     `key:"train"`
 	Gate      Gate      `key:"gate"`
 	Models    Models    `key:"models"`
+	Rollout   Rollout   `key:"rollout"`
 }
 
 // HTTP is how the gateway listens and who may do what.
@@ -196,6 +197,7 @@ func Default() Config {
 		Train:   defaultTrain(),
 		Gate:    Gate{MinPairs: 100, Window: 7 * 24 * time.Hour, Wait: 48 * time.Hour},
 		Models:  defaultModels(),
+		Rollout: defaultRollout(),
 	}
 }
 
@@ -278,6 +280,7 @@ func (c Config) check() []fault {
 	positive(c.Gate.Window, "gate.window")
 	want(c.Gate.Wait >= 0, "gate.wait", "%s: want 0s or more", c.Gate.Wait)
 	out = append(out, c.Models.check()...)
+	out = append(out, c.Rollout.check()...)
 	return out
 }
 

@@ -17,13 +17,29 @@ import (
 // promotion, a rollback, a challenger that is tried.
 type Event struct {
 	At           time.Time
-	Kind         string // alarm_firing, alarm_resolved, promotion, rejection, exposure, rollback, reference, drift_begin
+	Kind         string // one of those below, alarm_firing, alarm_resolved, reference, drift_begin
 	Model        string
 	ModelVersion string
 	Text         string          // why, for people
-	Who          string          // gate, rollout or person; empty: driftgate itself
+	Who          string          // ByGate, ByRollout or ByPerson; empty: driftgate itself
 	Evidence     json.RawMessage // what it was decided on; empty when there is nothing but the text
 }
+
+// The kinds of events that tell how models came to serve.
+const (
+	EventPromotion   = "promotion"
+	EventRollback    = "rollback"
+	EventExposure    = "exposure"     // a challenger is tried on production, or on more of it
+	EventExposureEnd = "exposure_end" // it is tried no more
+	EventRejection   = "rejection"    // the gate said no, or could not tell
+)
+
+// Who moves models.
+const (
+	ByGate    = "gate"
+	ByRollout = "rollout"
+	ByPerson  = "person"
+)
 
 // AddEvent keeps an event; the same time, kind, model and version once more
 // changes nothing.

@@ -31,11 +31,6 @@ type Deps struct {
 	Evaluator Evaluator
 	Train     Trainer
 
-	// Differences tells how subject's errors differ from those of against on the
-	// labelled samples of a slot: one number a block (estimate.DealDifferences),
-	// over 0 where subject errs more, and how many samples both have answered.
-	// No blocks: too little is labelled to weigh. Required where rollouts run.
-	Differences func(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) (blocks []float64, pairs int, err error)
 	// Accuracy is a version's own production accuracy, by its short name. Nil: not wanted.
 	Accuracy func(ctx context.Context, version string, window time.Duration, at time.Time) (dg.Accuracy, error)
 
@@ -79,6 +74,11 @@ type Registry interface {
 // Evaluator is what retrain asks; see evaluator.Evaluator.
 type Evaluator interface {
 	Pairs(ctx context.Context, champion, challenger dg.ModelRef, iv dg.Interval) (int, error)
+	// Differences tells how subject's errors differ from those of against on the
+	// labelled samples of a slot: one number a block (estimate.DealDifferences),
+	// over 0 where subject errs more, and how many samples both have answered.
+	// No blocks: too little is labelled to weigh.
+	Differences(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) (blocks []float64, pairs int, err error)
 	Judge(ctx context.Context, champion, challenger dg.ModelRef, iv dg.Interval) (dg.Comparison, error)
 }
 

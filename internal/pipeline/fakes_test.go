@@ -168,9 +168,10 @@ func (m *memoryRegistry) Expose(_ context.Context, next, seen dg.Exposure) (dg.E
 
 // scriptedEvaluator answers as told.
 type scriptedEvaluator struct {
-	pairs   func(iv dg.Interval) int
-	compare func(iv dg.Interval) (dg.Comparison, error)
-	looked  int
+	differences func(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) ([]float64, int, error)
+	pairs       func(iv dg.Interval) int
+	compare     func(iv dg.Interval) (dg.Comparison, error)
+	looked      int
 }
 
 func (s *scriptedEvaluator) Pairs(_ context.Context, _, _ dg.ModelRef, iv dg.Interval) (int, error) {
@@ -182,6 +183,10 @@ func (s *scriptedEvaluator) Judge(_ context.Context, a, b dg.ModelRef, iv dg.Int
 	c, err := s.compare(iv)
 	c.Champion, c.Challenger = a, b
 	return c, err
+}
+
+func (s *scriptedEvaluator) Differences(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) ([]float64, int, error) {
+	return s.differences(ctx, against, subject, slot)
 }
 
 type quietServices struct{ curated []dg.Interval }

@@ -84,7 +84,7 @@ func build(t *testing.T) *house {
 		Ledger:    h.ledger, Registry: h.registry,
 		Evaluator: evaluator.New(evaluator.Sources{Images: h.store, Labels: h.ledger, Models: h.registry, Predictions: h.ledger,
 			Datasets: h.store.Bucket(h.buckets.Datasets), Buckets: h.buckets}, evaluator.Options{Gate: evaluator.Gate{MinPairs: 50}}),
-		Train:     h.train, Store: storeOptions, Buckets: h.buckets,
+		Train: h.train, Store: storeOptions, Buckets: h.buckets,
 	}, pipeline.Options{Model: model, Dir: filepath.Join(h.dir, "runs"), Train: o, Now: h.Now,
 		Gate: pipeline.Gate{MinPairs: 50, Wait: time.Hour, Poll: 10 * time.Millisecond}})
 	h.open(t)

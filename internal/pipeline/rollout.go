@@ -15,36 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// The kinds of events that tell how models came to serve.
-const (
-	EventPromotion   = "promotion"
-	EventRollback    = "rollback"
-	EventExposure    = "exposure"     // a challenger is tried, or tried on more
-	EventExposureEnd = "exposure_end" // it is tried no more
-	EventRejection   = "rejection"    // the gate said no, or could not tell
-)
-
-// Who moves models; the audit names them.
-const (
-	ByGate    = "gate"
-	ByRollout = "rollout"
-	ByPerson  = "person"
-)
-
-// RolloutStatus is what is tried or watched now, on what evidence, and what
-// follows from it.
-type RolloutStatus struct {
-	Champion dg.Champion      `json:"champion"`
-	Exposure dg.Exposure      `json:"exposure"`          // without challenger: nothing is exposed
-	Subject  dg.ModelRef      `json:"subject,omitempty"` // that is watched: the challenger, or a fresh champion
-	Against  dg.ModelRef      `json:"against,omitempty"`
-	Evidence rollout.Evidence `json:"evidence"`
-	Accuracy []dg.Estimate    `json:"accuracy,omitempty"` // the exposed challenger's own, on what it answered since it was exposed
-	Move     rollout.Move     `json:"move"`
-	Why      string           `json:"why"`
-	Closed   int              `json:"closed,omitempty"` // slots that this run closed
-}
-
 // watched is one look at the records: what is watched, if anything.
 type watched struct {
 	champion dg.Champion
@@ -54,14 +24,14 @@ type watched struct {
 }
 
 // Rollout tells how things stand, and changes nothing.
-func (p *Pipelines) Rollout(ctx context.Context) (RolloutStatus, error) {
+func (p *Pipelines) Rollout(ctx context.Context) (rollout.Status, error) {
 	w, err := p.watched(ctx)
 	if err != nil {
-		return RolloutStatus{}, err
+		return rollout.Status{}, err
 	}
 	slots, err := p.closed(ctx, w.watch)
 	if err != nil {
-		return RolloutStatus{}, err
+		return rollout.Status{}, err
 	}
 	status, _ := p.look(ctx, w, slots)
 	return status, nil
@@ -70,17 +40,17 @@ func (p *Pipelines) Rollout(ctx context.Context) (RolloutStatus, error) {
 // rollout closes the slots that are due and moves what has to be moved. It may
 // run again at any moment: slots close once, and records move by
 // compare-and-swap from what was decided on.
-func (p *Pipelines) rollout(ctx context.Context, runID string, _ any) (RolloutStatus, error) {
+func (p *Pipelines) rollout(ctx context.Context, runID string, _ any) (rollout.Status, error) {
 	w, err := p.watched(ctx)
 	if errors.Is(err, dg.ErrNotFound) {
-		return RolloutStatus{Why: "there is no champion yet"}, nil
+		return rollout.Status{Why: "there is no champion yet"}, nil
 	}
 	if err != nil {
-		return RolloutStatus{}, err
+		return rollout.Status{}, err
 	}
 	slots, closed, err := p.closeSlots(ctx, runID, w)
 	if err != nil {
-		return RolloutStatus{}, err
+		return rollout.Status{}, err
 	}
 	status, d := p.look(ctx, w, slots)
 	status.Closed = closed
@@ -147,7 +117,7 @@ func (p *Pipelines) closeSlots(ctx context.Context, runID string, w watched) (sl
 // slot is the first of the due spans that can be weighed.
 func (p *Pipelines) slot(ctx context.Context, w ledger.Watch, due []dg.Interval) (rollout.Slot, bool, error) {
 	for i, iv := range due {
-		blocks, pairs, err := p.d.Differences(ctx, w.Against, w.Subject, iv)
+		blocks, pairs, err := p.d.Evaluator.Differences(ctx, w.Against, w.Subject, iv)
 		if err != nil {
 			return rollout.Slot{}, false, err
 		}
@@ -159,10 +129,10 @@ func (p *Pipelines) slot(ctx context.Context, w ledger.Watch, due []dg.Interval)
 }
 
 // look decides on what the slots show.
-func (p *Pipelines) look(ctx context.Context, w watched, slots []rollout.Slot) (RolloutStatus, rollout.Decision) {
+func (p *Pipelines) look(ctx context.Context, w watched, slots []rollout.Slot) (rollout.Status, rollout.Decision) {
 	now, plan := p.o.Now().UTC(), p.o.Rollout
 	ev := plan.Weigh(slots)
-	s := RolloutStatus{Champion: w.champion, Exposure: w.exposure, Subject: w.watch.Subject, Against: w.watch.Against, Evidence: ev}
+	s := rollout.Status{Champion: w.champion, Exposure: w.exposure, Subject: w.watch.Subject, Against: w.watch.Against, Evidence: ev}
 	var d rollout.Decision
 	if w.exposure.Challenger != "" {
 		d = plan.Next(w.exposure, w.champion.Version, ev, now)
@@ -182,7 +152,7 @@ func (p *Pipelines) look(ctx context.Context, w watched, slots []rollout.Slot) (
 
 // act carries a decision out. Whoever moved a record meanwhile wins, and the
 // next run looks again.
-func (p *Pipelines) act(ctx context.Context, w watched, d rollout.Decision, s RolloutStatus) error {
+func (p *Pipelines) act(ctx context.Context, w watched, d rollout.Decision, s rollout.Status) error {
 	// Like a promotion by the gate, a move that is decided is not cancelled.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
@@ -191,9 +161,9 @@ func (p *Pipelines) act(ctx context.Context, w watched, d rollout.Decision, s Ro
 	case rollout.Advance:
 		next := e
 		next.Stage, next.Share, next.Step, next.Reason, next.Since = d.Stage.Stage, d.Stage.Share, d.Step, d.Why, time.Time{}
-		err = p.expose(ctx, next, e, EventExposure, s)
+		err = p.expose(ctx, next, e, ledger.EventExposure, s)
 	case rollout.End:
-		err = p.expose(ctx, dg.Exposure{Reason: d.Why, RunID: e.RunID}, e, EventExposureEnd, s)
+		err = p.expose(ctx, dg.Exposure{Reason: d.Why, RunID: e.RunID}, e, ledger.EventExposureEnd, s)
 	case rollout.Promote:
 		err = p.graduate(ctx, w, d, s)
 	case rollout.Rollback:
@@ -217,7 +187,7 @@ func (p *Pipelines) expose(ctx context.Context, next, seen dg.Exposure, kind str
 	if subject == "" {
 		subject = seen.Challenger
 	}
-	return p.audit(ctx, kind, e.Since, subject, ByRollout, exposureText(e), evidence)
+	return p.audit(ctx, kind, e.Since, subject, ledger.ByRollout, exposureText(e), evidence)
 }
 
 func exposureText(e dg.Exposure) string {
@@ -231,25 +201,25 @@ func exposureText(e dg.Exposure) string {
 }
 
 // graduate promotes a challenger that came through every stage.
-func (p *Pipelines) graduate(ctx context.Context, w watched, d rollout.Decision, s RolloutStatus) error {
+func (p *Pipelines) graduate(ctx context.Context, w watched, d rollout.Decision, s rollout.Status) error {
 	c, err := p.d.Registry.Promote(ctx, w.exposure.Challenger, w.champion, "rollout: "+d.Why, w.exposure.RunID)
 	if err != nil {
 		return err
 	}
-	if err := p.audit(ctx, EventPromotion, c.PromotedAt, c.Version, ByRollout, c.Reason, s); err != nil {
+	if err := p.audit(ctx, ledger.EventPromotion, c.PromotedAt, c.Version, ledger.ByRollout, c.Reason, s); err != nil {
 		return err
 	}
-	return p.expose(ctx, dg.Exposure{Reason: "the challenger is champion", RunID: w.exposure.RunID}, w.exposure, EventExposureEnd, nil)
+	return p.expose(ctx, dg.Exposure{Reason: "the challenger is champion", RunID: w.exposure.RunID}, w.exposure, ledger.EventExposureEnd, nil)
 }
 
 // takeBack lets the champion before the fresh one serve again.
-func (p *Pipelines) takeBack(ctx context.Context, w watched, d rollout.Decision, s RolloutStatus) error {
+func (p *Pipelines) takeBack(ctx context.Context, w watched, d rollout.Decision, s rollout.Status) error {
 	c, err := p.d.Registry.RollbackFrom(ctx, w.champion, d.Why)
 	if err != nil {
 		return err
 	}
 	p.log.Error("fresh champion taken back", "version", w.champion.Version.Short(), "to", c.Version.Short(), "why", d.Why)
-	return p.audit(ctx, EventRollback, c.PromotedAt, c.Version, ByRollout, d.Why, s)
+	return p.audit(ctx, ledger.EventRollback, c.PromotedAt, c.Version, ledger.ByRollout, d.Why, s)
 }
 
 // begin exposes a challenger that passed the gate, in the plan's first stage.
@@ -274,7 +244,7 @@ func (p *Pipelines) begin(ctx context.Context, runID string, in promoteInput) (p
 		return promoted{}, err
 	}
 	p.log.Info("challenger exposed", "run", runID, "version", e.Challenger.Short(), "stage", e.Stage, "share", e.Share)
-	err = p.audit(ctx, EventExposure, e.Began, e.Challenger, ByGate, exposureText(e), in.Comparison)
+	err = p.audit(ctx, ledger.EventExposure, e.Began, e.Challenger, ledger.ByGate, exposureText(e), in.Comparison)
 	return promoted{Exposed: true, Note: fmt.Sprintf("passed the gate: stage 1 of %d, %s", len(p.o.Rollout.Stages), e.Stage)}, err
 }
 
@@ -323,7 +293,7 @@ func newWatchMetrics(reg prometheus.Registerer) watchMetrics {
 }
 
 // saw replaces the figures of the watch; none where nothing is watched.
-func (m watchMetrics) saw(s RolloutStatus) {
+func (m watchMetrics) saw(s rollout.Status) {
 	for _, v := range []*prometheus.GaugeVec{m.evalue, m.difference, m.labels, m.accuracy} {
 		v.Reset()
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	dg "driftgate"
+	"driftgate/internal/ledger"
 	"driftgate/internal/rollout"
 	"driftgate/trainer"
 )
@@ -23,7 +24,7 @@ func onStages(t *testing.T, worse *float64) *stageSet {
 		Stages:    []rollout.Stage{{Stage: dg.Shadow, For: time.Hour}, {Stage: dg.Canary, Share: .1, For: 2 * time.Hour}, {Stage: dg.Canary, Share: .5, For: 2 * time.Hour}},
 		MinLabels: 10, Watch: 24 * time.Hour, Slot: time.Hour, Grace: 10 * time.Minute, Alpha: .05, Harm: .02,
 	}
-	s.p.d.Differences = func(_ context.Context, against, subject dg.ModelRef, _ dg.Interval) ([]float64, int, error) {
+	s.evaluator.differences = func(_ context.Context, against, subject dg.ModelRef, _ dg.Interval) ([]float64, int, error) {
 		if against == subject {
 			t.Errorf("%s compared with itself", subject.Short())
 		}
@@ -36,14 +37,14 @@ func onStages(t *testing.T, worse *float64) *stageSet {
 }
 
 // hour lets an hour pass and the rollout run.
-func (s *stageSet) hour(t *testing.T) RolloutStatus {
+func (s *stageSet) hour(t *testing.T) rollout.Status {
 	t.Helper()
 	s.clock.pass(time.Hour)
 	v, err := s.p.Funcs()["rollout"](s.run(t, "rollout-"+s.clock.Now().Format("15:04")), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var status RolloutStatus
+	var status rollout.Status
 	if err := json.Unmarshal(v.(json.RawMessage), &status); err != nil {
 		t.Fatal(err)
 	}
@@ -151,8 +152,8 @@ func TestARolloutRunsAgainWithoutDoingTwice(t *testing.T) {
 	s := onStages(t, &worse)
 	s.crown(t)
 	calls := 0
-	inner := s.p.d.Differences
-	s.p.d.Differences = func(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) ([]float64, int, error) {
+	inner := s.evaluator.differences
+	s.evaluator.differences = func(ctx context.Context, against, subject dg.ModelRef, slot dg.Interval) ([]float64, int, error) {
 		calls++
 		if calls == 2 {
 			return nil, 0, errors.New("the store is away")
@@ -209,7 +210,7 @@ func TestWhatTheGateDidNotPassIsOnRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	events, err := s.ledger.Events(t.Context(), dg.Interval{Start: noon.Add(-time.Hour), End: noon.Add(time.Hour)})
-	if err != nil || len(events) != 1 || events[0].Kind != EventRejection || events[0].Who != ByGate || !strings.Contains(events[0].Text, "reject: the challenger is worse") ||
+	if err != nil || len(events) != 1 || events[0].Kind != ledger.EventRejection || events[0].Who != ledger.ByGate || !strings.Contains(events[0].Text, "reject: the challenger is worse") ||
 		!strings.Contains(string(events[0].Evidence), `"pairs":500`) {
 		t.Errorf("events %+v, %v", events, err)
 	}

@@ -283,7 +283,7 @@ func (p *Pipelines) enthrone(ctx context.Context, runID string, in saved) (promo
 
 func (p *Pipelines) crowned(ctx context.Context, runID string, c dg.Champion, evidence any) (promoted, error) {
 	p.log.InfoContext(ctx, "champion promoted", "run", runID, "version", c.Version.Short(), "generation", c.Generation, "reason", c.Reason)
-	err := p.audit(ctx, EventPromotion, c.PromotedAt, c.Version, ByGate, c.Reason, evidence)
+	err := p.audit(ctx, ledger.EventPromotion, c.PromotedAt, c.Version, ledger.ByGate, c.Reason, evidence)
 	return promoted{Promoted: true, Note: fmt.Sprintf("champion since %s, generation %d", c.PromotedAt.UTC().Format(dg.TimeFormat), c.Generation)}, err
 }
 
@@ -294,7 +294,7 @@ func (p *Pipelines) report(ctx context.Context, runID string, in RetrainResult) 
 	if in.Champion == "" || in.Verdict == dg.Promote {
 		return nil, nil
 	}
-	return nil, p.audit(ctx, EventRejection, p.o.Now().UTC(), in.Challenger, ByGate, in.Verdict.String()+": "+strings.Join(in.Comparison.Reasons, "; "), in.Comparison)
+	return nil, p.audit(ctx, ledger.EventRejection, p.o.Now().UTC(), in.Challenger, ledger.ByGate, in.Verdict.String()+": "+strings.Join(in.Comparison.Reasons, "; "), in.Comparison)
 }
 
 // champion returns the champion of the moment with its artifact.

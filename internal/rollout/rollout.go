@@ -231,6 +231,20 @@ func (p Plan) Watches(c dg.Champion, now time.Time) bool {
 // slot to spare.
 func (p Plan) lastClose(began time.Time) time.Time { return began.Add(p.Watch + 2*p.Slot + p.Grace) }
 
+// Status is what is tried or watched now, on what evidence, and what
+// follows from it.
+type Status struct {
+	Champion dg.Champion   `json:"champion"`
+	Exposure dg.Exposure   `json:"exposure"`          // without challenger: nothing is exposed
+	Subject  dg.ModelRef   `json:"subject,omitempty"` // that is watched: the challenger, or a fresh champion
+	Against  dg.ModelRef   `json:"against,omitempty"`
+	Evidence Evidence      `json:"evidence"`
+	Accuracy []dg.Estimate `json:"accuracy,omitempty"` // the exposed challenger's own, on what it answered since it was exposed
+	Move     Move          `json:"move"`
+	Why      string        `json:"why"`
+	Closed   int           `json:"closed,omitempty"` // slots that this run closed
+}
+
 // maxJoined is how many slots are judged together at most, when the first have
 // too few labels to be weighed.
 const maxJoined = 8

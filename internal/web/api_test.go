@@ -75,6 +75,17 @@ func TestAPIAnswers(t *testing.T) {
 		{"promote the champion", "POST", "/promote", `{"ref":"champion"}`, 409, "already"},
 		{"promote nothing", "POST", "/promote", `{"ref":"none"}`, 404, "none"},
 		{"rollback", "POST", "/rollback", `{"reason":"x"}`, 200, `"generation":3`},
+		{"rollout", "GET", "/rollout", "", 200, `"move":"stay","why":"the fresh champion is watched"`},
+		{"a canary", "POST", "/expose", `{"ref":"` + freshRef.Short() + `","stage":"canary","share":0.05,"reason":"carefully"}`, 200, `"stage":"canary","share":0.05,"step":-1`},
+		{"a canary is a person's", "POST", "/expose", `{"ref":"` + freshRef.Short() + `","stage":"shadow","reason":"carefully"}`, 200, `"reason":"person: carefully"`},
+		{"a canary without a share", "POST", "/expose", `{"ref":"` + freshRef.Short() + `","stage":"canary"}`, 422, "want over 0"},
+		{"a shadow with a share", "POST", "/expose", `{"ref":"` + freshRef.Short() + `","stage":"shadow","share":0.5}`, 422, "want none"},
+		{"a canary of percents", "POST", "/expose", `{"ref":"` + freshRef.Short() + `","stage":"canary","share":5}`, 422, "share"},
+		{"another stage", "POST", "/expose", `{"ref":"` + freshRef.Short() + `","stage":"blue"}`, 422, "shadow"},
+		{"the champion as canary", "POST", "/expose", `{"ref":"champion","stage":"canary","share":0.5}`, 409, "already"},
+		{"nothing as canary", "POST", "/expose", `{"ref":"none","stage":"canary","share":0.5}`, 404, "none"},
+		{"the end of nothing", "POST", "/expose/end", `{}`, 409, "nothing is exposed"},
+		{"moves", "GET", "/moves", "", 200, `"kind":"promotion","version":"` + champRef.Short()},
 		{"triggers", "GET", "/triggers", "", 200, `"decision":"joined"`},
 		{"rebuild", "POST", "/ledger/rebuild", "", 200, `"entered":7`},
 		{"check", "GET", "/check", "", 200, `"ok":true`},
@@ -187,14 +198,14 @@ func TestTheOpenAPIDocumentNamesEveryAPIRoute(t *testing.T) {
 		if !strings.HasPrefix(r.Path, "/api/") || undocumented[r.Method+" "+r.Path] {
 			continue
 		}
-		path := strings.ReplaceAll(r.Path, ":id", "{id}")
+		path := strings.NewReplacer(":id", "{id}", ":ref", "{ref}").Replace(r.Path)
 		if doc.Paths[path][strings.ToLower(r.Method)] == nil {
 			t.Errorf("%s %s is not in the OpenAPI document", r.Method, path)
 		}
 	}
 	for path, methods := range doc.Paths {
 		for method := range methods {
-			route := strings.NewReplacer("{id}", ":id", "{key}", "*key").Replace(path)
+			route := strings.NewReplacer("{id}", ":id", "{ref}", ":ref", "{key}", "*key").Replace(path)
 			found := false
 			for _, r := range s.engine.Routes() {
 				found = found || r.Path == route && strings.EqualFold(r.Method, method)

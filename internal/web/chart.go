@@ -152,7 +152,7 @@ func thinLines(series []dg.Accuracy, estimator string, x func(time.Time) float64
 }
 
 var markWords = map[string]string{
-	"promotion": "promoted", "rollback": "rolled back", "alarm_firing": "alarm",
+	"promotion": "promoted", "rollback": "rolled back", "exposure": "tried", "exposure_end": "trial over", "rejection": "rejected", "alarm_firing": "alarm",
 	"alarm_resolved": "alarm over", "drift_begin": "drift begins", "reference": "reference",
 }
 

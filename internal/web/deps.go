@@ -14,6 +14,7 @@ import (
 	"driftgate/internal/labelling"
 	"driftgate/internal/ledger"
 	"driftgate/internal/registry"
+	"driftgate/internal/rollout"
 	"driftgate/internal/serving"
 	"driftgate/metrics"
 )
@@ -34,6 +35,8 @@ type Deps struct {
 	// Compare judges a challenger against a champion on held-out labels. It may
 	// take seconds; the web keeps no result.
 	Compare func(ctx context.Context, champion, challenger dg.ModelRef) (dg.Comparison, error)
+	// Rollout tells what is tried on production or watched, and on what evidence.
+	Rollout func(ctx context.Context) (rollout.Status, error)
 	// Ingest validates a dataset and loads it; the report is shown as it is.
 	Ingest func(ctx context.Context, r IngestRequest) (any, error)
 	// Rebuild makes the ledger anew from the buckets; the report is shown as it is.
@@ -88,6 +91,10 @@ type Models interface {
 	Resolve(ctx context.Context, short string) (dg.ModelRef, error)
 	Promote(ctx context.Context, ref dg.ModelRef, seen dg.Champion, reason, runID string) (dg.Champion, error)
 	Rollback(ctx context.Context, reason string) (dg.Champion, error)
+	// Try exposes a version beside the champion until a person or harm ends it.
+	Try(ctx context.Context, ref dg.ModelRef, stage dg.Stage, share float64, reason string) (dg.Exposure, error)
+	// EndTrial ends what is exposed.
+	EndTrial(ctx context.Context, reason string) (dg.Exposure, error)
 }
 
 // Accuracy is what the web asks of [metrics.Metrics].

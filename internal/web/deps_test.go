@@ -3,7 +3,6 @@ package web
 import (
 	"driftgate/internal/labelling"
 	"driftgate/internal/ledger"
-	"driftgate/internal/registry"
 	"driftgate/internal/serving"
 	"driftgate/internal/trigger"
 	"driftgate/metrics"
@@ -13,7 +12,6 @@ import (
 var (
 	_ Serving   = (*serving.Service)(nil)
 	_ Labelling = (*labelling.Service)(nil)
-	_ Models    = (*registry.Registry)(nil)
 	_ Accuracy  = (*metrics.Metrics)(nil)
 	_ Ledger    = (*ledger.Ledger)(nil)
 	_ Inbox     = (*trigger.Inbox)(nil)

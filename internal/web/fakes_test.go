@@ -20,6 +20,7 @@ import (
 	"driftgate/internal/ledger"
 	"driftgate/internal/network"
 	"driftgate/internal/registry"
+	"driftgate/internal/rollout"
 	"driftgate/internal/serving"
 )
 
@@ -54,6 +55,7 @@ type fake struct {
 	corrected map[string]string
 	labels    map[string]string
 	promoted  dg.ModelRef
+	tried     dg.Exposure
 	cancelled string
 	predicted int
 	block     chan struct{}
@@ -67,6 +69,9 @@ func newFake() *fake {
 func (f *fake) deps() Deps {
 	return Deps{
 		Serving: f, Labelling: fakeLabels{f}, Models: fakeModels{f}, Accuracy: fakeAccuracy{f}, Ledger: fakeLedger{f}, Inbox: f, Pipelines: fakePipelines{f},
+		Rollout: func(context.Context) (rollout.Status, error) {
+			return rollout.Status{Subject: champRef, Against: oldRef, Why: "the fresh champion is watched"}, nil
+		},
 		Compare: func(_ context.Context, a, b dg.ModelRef) (dg.Comparison, error) {
 			return dg.Comparison{Champion: a, Challenger: b, Pairs: 412, BothRight: 290, OnlyChampion: 14, OnlyChallenger: 61, BothWrong: 47, PValue: 0.00041,
 				Difference: 0.067, Lower: 0.031, Upper: 0.104, ChampionAccuracy: 0.781, ChallengerAccuracy: 0.848, Verdict: dg.Promote,
@@ -280,6 +285,17 @@ func (f fakeModels) Champion(context.Context) (dg.Champion, error) {
 		return dg.Champion{}, fmt.Errorf("registry: champion: %w", dg.ErrNotFound)
 	}
 	return dg.Champion{Model: "garments", Version: champRef, Previous: oldRef, Generation: 2, PromotedAt: testNow.Add(-6 * 24 * time.Hour), Reason: "gate: +6.7 points on 412 held-out labels", RunID: knownRun}, nil
+}
+func (f fakeModels) Try(_ context.Context, ref dg.ModelRef, stage dg.Stage, share float64, reason string) (dg.Exposure, error) {
+	f.tried = dg.Exposure{Model: "garments", Challenger: ref, Against: champRef, Stage: stage, Share: share, Step: dg.ByHand, Reason: reason}
+	return f.tried, nil
+}
+func (f fakeModels) EndTrial(_ context.Context, reason string) (dg.Exposure, error) {
+	if f.tried.Challenger == "" {
+		return dg.Exposure{}, fmt.Errorf("nothing is exposed: %w", dg.ErrRefused)
+	}
+	f.tried = dg.Exposure{Model: "garments", Reason: reason}
+	return f.tried, nil
 }
 func (f fakeModels) Resolve(_ context.Context, short string) (dg.ModelRef, error) {
 	for _, r := range []dg.ModelRef{oldRef, champRef, freshRef} {
