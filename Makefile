@@ -8,7 +8,7 @@ GOLANGCI  := $(TOOLS)/golangci-lint-v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test check lint demo e2e bench bench-metrics clean dashboards rules e2e-full
+.PHONY: help build test check lint demo e2e bench bench-metrics clean dashboards rules e2e-full e2e-loop
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ $(GOLANGCI):
 
 e2e: build ## against a real MinIO, Prometheus, Alertmanager and statsd_exporter
 	.ci/e2e
+
+e2e-loop: build ## the alert loop five times, scraped and by StatsD alone: a table of its hops
+	DRIFTGATE_LOOPS=5 .ci/e2e -run '^Test(AlertRetrainsPromotesAndResolves|StatsDAloneClosesTheLoop)$$'
 
 bench: ## benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/serving ./internal/network

@@ -5,169 +5,199 @@ package e2e
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
-	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"driftgate"
 	"driftgate/internal/ledger"
 )
 
-// tight is driftgate's configuration with intervals of seconds. Its own alarm
-// is as good as off (a billion years), so that only the alert can start the
-// retraining: this test is about the way round through Prometheus.
-const tight = `model: garments
-http: {listen: "127.0.0.1:0", rate_per_ip: 0}
-curate: {every: 1s, random: 12}
-collect: {every: 1s, undo: 0s}
-reconcile: {every: 0s}
-serving: {follow: 500ms}
-metrics: {windows: [15s, 24h], stride: 1s, min_labels: 30, refresh: 1s}
-statsd: {address: "127.0.0.1:%d", every: 1s}
-alarm: {years: 1e9, slot: 1s, label_grace: 5s, reference_labels: 150}
-trigger: {cool_down: 10m, budget_per_day: 20}
-train: {replay: 3000, lookback: 1h}
-gate: {min_pairs: 60, window: 1h, wait: 10m}
-`
-
-// stack is the four servers of an SRE, around one gateway.
-type stack struct {
-	gateway    *gateway
-	prometheus string
+// round is one way round the loop on a stack of its own.
+type round struct {
+	*stack
+	crowd        *people
+	before       string  // the champion that the drift makes bad
+	quiet, floor float64 // accuracy before the drift, and the least since
+	hops         hops
 }
 
-func newStack(t *testing.T) stack {
+// begin trains the first champion, has people use it and sees that nothing
+// fires.
+func begin(t *testing.T, sh shape) *round {
 	t.Helper()
-	dir := t.TempDir()
-	root := repository(t)
-	statsdUDP, statsdHTTP, prom, am := freePort(t), freePort(t), freePort(t), freePort(t)
-
-	start(t, nil, tool(t, "statsd_exporter"), fmt.Sprintf("--statsd.listen-udp=127.0.0.1:%d", statsdUDP), "--statsd.listen-tcp=",
-		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", statsdHTTP), "--statsd.mapping-config="+mapping(t, root, dir))
-
-	gatewayDir := filepath.Join(dir, "gateway")
-	g := serve(t, gatewayDir, fmt.Sprintf(tight, statsdUDP))
-	tokenFile := write(t, filepath.Join(dir, "token"), g.token)
-
-	start(t, nil, tool(t, "alertmanager"), "--config.file="+write(t, filepath.Join(dir, "alertmanager.yml"), fmt.Sprintf(`
-route: {receiver: gateway, group_by: [alertname, model], group_wait: 1s, group_interval: 2s, repeat_interval: 1m}
-receivers:
-- name: gateway
-  webhook_configs:
-  - url: %s/api/v1/alerts
-    send_resolved: true
-    max_alerts: 50
-    http_config: {authorization: {type: Bearer, credentials_file: %s}}
-`, g.address, tokenFile)), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", am), "--cluster.listen-address=", "--storage.path="+filepath.Join(dir, "am"))
-
-	start(t, nil, tool(t, "prometheus"), "--config.file="+write(t, filepath.Join(dir, "prometheus.yml"), fmt.Sprintf(`
-global: {scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}
-rule_files: [%s]
-alerting: {alertmanagers: [{static_configs: [{targets: ["127.0.0.1:%d"]}]}]}
-scrape_configs:
-- {job_name: driftgate, static_configs: [{targets: ["%s"]}]}
-- {job_name: statsd, static_configs: [{targets: ["127.0.0.1:%d"]}]}
-`, rules(t, root, dir), am, strings.TrimPrefix(g.address, "http://"), statsdHTTP)),
-		"--storage.tsdb.path="+filepath.Join(dir, "tsdb"), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", prom))
-
-	s := stack{gateway: g, prometheus: fmt.Sprintf("http://127.0.0.1:%d", prom)}
-	eventually(t, 30*time.Second, "Prometheus is ready", func() bool { return answers(s.prometheus + "/-/ready") })
-	return s
+	r := &round{stack: newStack(t, sh)}
+	firstChampion(t, r.gateway)
+	r.crowd = crowd(t, r.gateway, 50)
+	eventually(t, 2*time.Minute, "the reference is fixed and Prometheus has it", func() bool {
+		return len(query(t, r.prometheus, `driftgate_reference_accuracy_ratio{model="garments"}`)) > 0
+	})
+	time.Sleep(10 * time.Second)
+	v, ok := r.figure(t)
+	if r.state(t, below) != "" || !ok {
+		t.Fatalf("%s is %q without drift, accuracy %g (%t)", below, r.state(t, below), v, ok)
+	}
+	r.quiet, r.floor = v, v
+	t.Logf("quiet: accuracy %.3f after %d predictions", v, r.crowd.sent.Load())
+	r.before = championOf(t, r.gateway)
+	return r
 }
 
-// mapping is deploy/statsd-mapping.yml as it ships, but that a gauge which is
-// not sent any more is forgotten sooner.
-func mapping(t *testing.T, root, dir string) string {
+// below is the alert that these tests are about.
+const below = "ProductionAccuracyBelowReference"
+
+// state is firing, pending or nothing.
+func (s *stack) state(t *testing.T, alert string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, "deploy", "statsd-mapping.yml"))
+	found := ""
+	for _, row := range query(t, s.prometheus, fmt.Sprintf(`ALERTS{alertname=%q}`, alert)) {
+		if found = row.Metric["alertstate"]; found == "firing" {
+			break
+		}
+	}
+	return found
+}
+
+// figure is the accuracy that the rules look at.
+func (r *round) figure(t *testing.T) (v float64, ok bool) {
+	t.Helper()
+	rows := query(t, r.prometheus, `model:driftgate_production_accuracy_ratio:day{model="garments"}`)
+	if len(rows) == 0 {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(rows[0].text(), 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return write(t, filepath.Join(dir, "mapping.yml"), strings.ReplaceAll(string(b), "ttl: 1m", "ttl: 10s"))
+	if r.floor = min(r.floor, v); v < 0 || v > 1 {
+		t.Fatalf("accuracy %g", v)
+	}
+	return v, true
 }
 
-var waits = regexp.MustCompile(`(?m)^(\s+)(for|keep_firing_for): .*$`)
+const pace = 50 * time.Millisecond // of looking for a hop
 
-// rules is alerts/rules.yml as it ships, with its window and its patience
-// shortened to the test's, and nothing else changed. Debian's Prometheus 2.42
-// knows keep_firing_for.
-func rules(t *testing.T, root, dir string) string {
+// drifts turns the garments by a quarter and waits for the alert to be in want.
+func (r *round) drifts(t *testing.T, want string) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, "alerts", "rules.yml"))
-	if err != nil {
-		t.Fatal(err)
+	r.crowd.drifted.Store(true)
+	r.hops.fires = look(t, pace, 2*time.Minute, "the alert is "+want, func() bool { return r.state(t, below) == want })
+}
+
+// retrains waits for the retraining that the alert starts.
+func (r *round) retrains(t *testing.T) {
+	t.Helper()
+	r.hops.retrains = look(t, pace, time.Minute, "a retraining runs for the alert", func() bool { return latest(t, r.gateway, "retrain").ID != "" })
+}
+
+// closes follows the loop from the retraining to the end, and sees that there
+// was one answer to one alert.
+func (r *round) closes(t *testing.T) {
+	t.Helper()
+	var run ledger.Run
+	r.hops.verdict = look(t, pace, 5*time.Minute, "the retraining ends", func() bool {
+		r.figure(t)
+		run = latest(t, r.gateway, "retrain")
+		return run.State == ledger.RunDone || run.State == ledger.RunFailed
+	})
+	if run.Verdict != driftgate.Promote.String() {
+		t.Fatalf("run %s: %s %s %s: %s", run.ID, run.State, run.Verdict, run.Error, run.Result)
 	}
-	text := strings.ReplaceAll(string(b), `window="24h"`, `window="15s",job="driftgate"`)
-	text = waits.ReplaceAllString(text, "${1}${2}: 2s")
-	return write(t, filepath.Join(dir, "rules.yml"), text)
+	r.hops.serves = look(t, pace, 30*time.Second, "the new champion serves", func() bool { return championOf(t, r.gateway) != r.before })
+	served := time.Now()
+	// The alert resolves when the old champion's figure is gone; that the new
+	// one is better is another matter, and shows when it has labels of its own.
+	var back float64
+	look(t, pace, 2*time.Minute, "the alert resolves and the accuracy is back", func() bool {
+		if r.hops.resolves == 0 && r.state(t, below) != "firing" {
+			r.hops.resolves = time.Since(served)
+		}
+		v, ok := r.figure(t)
+		if back = v; r.hops.recovers == 0 && ok && v > (r.quiet+r.floor)/2 {
+			r.hops.recovers = time.Since(served)
+		}
+		return r.hops.resolves > 0 && r.hops.recovers > 0
+	})
+	r.hops.load = load()
+	t.Logf("accuracy %.3f quiet, %.3f at worst, %.3f back", r.quiet, r.floor, back)
+	t.Logf("hops: %s", r.hops)
+	r.once(t)
+}
+
+// triggers is what asked the gateway for a retraining, newest first.
+func (s *stack) triggers(t *testing.T) []ledger.TriggerRecord {
+	t.Helper()
+	var out struct{ Triggers []ledger.TriggerRecord }
+	s.gateway.call(t, "GET", "/api/v1/triggers", nil, &out)
+	return out.Triggers
+}
+
+// once sees that one retraining was the only answer, and that the gateway hears
+// of the resolution.
+func (r *round) once(t *testing.T) {
+	t.Helper()
+	decisions := func() map[driftgate.TriggerDecision]int {
+		n := map[driftgate.TriggerDecision]int{}
+		for _, tr := range r.triggers(t) {
+			if n[tr.Decision]++; tr.Source != driftgate.FromAlertmanager {
+				t.Fatalf("%s asks for a retraining: %s", tr.Source, tr.Reason)
+			}
+		}
+		return n
+	}
+	eventually(t, time.Minute, "the gateway hears that the alert is resolved", func() bool { return decisions()[driftgate.Closed] > 0 })
+	var runs struct{ Runs []ledger.Run }
+	r.gateway.call(t, "GET", "/api/v1/runs?pipeline=retrain", nil, &runs)
+	if n := decisions(); n[driftgate.Accepted] != 1 || len(runs.Runs) != 1 {
+		t.Errorf("one alert, one retraining: the decisions are %v, the runs %d", n, len(runs.Runs))
+	}
 }
 
 func TestAlertRetrainsPromotesAndResolves(t *testing.T) {
-	s := newStack(t)
-	g := s.gateway
-	firstChampion(t, g)
-	crowd := crowd(t, g, 50)
-
-	firing := func() bool {
-		return len(query(t, s.prometheus, `ALERTS{alertname="ProductionAccuracyBelowReference",alertstate="firing",model="garments"}`)) > 0
-	}
-	figure := func() string {
-		for _, r := range query(t, s.prometheus, `model:driftgate_production_accuracy_ratio:day{model="garments"}`) {
-			return r.text()
+	each(t, func(t *testing.T, last bool) hops {
+		r := begin(t, shape{figures: "driftgate"})
+		r.drifts(t, "firing")
+		r.retrains(t)
+		r.closes(t)
+		r.crowd.end()
+		if last {
+			bothPathsAgree(t, r.stack)
 		}
-		return "none"
-	}
-	eventually(t, 2*time.Minute, "the reference is fixed and Prometheus has it", func() bool {
-		return len(query(t, s.prometheus, `driftgate_reference_accuracy_ratio{job="driftgate",model="garments"}`)) > 0
+		return r.hops
 	})
-	time.Sleep(10 * time.Second)
-	if firing() {
-		t.Fatalf("the alert fires without drift: accuracy %s", figure())
-	}
-	t.Logf("quiet: accuracy %s after %d predictions", figure(), crowd.sent.Load())
-	before := championOf(t, g)
+}
 
-	crowd.drifted.Store(true)
-	t.Logf("drift in -> alert fires: %s (accuracy %s)", eventually(t, 2*time.Minute, "the alert fires", firing).Round(100*time.Millisecond), figure())
-	var run ledger.Run
-	t.Logf("alert -> webhook -> retraining: %s", eventually(t, time.Minute, "a retraining runs for the alert", func() bool {
-		run = latest(t, g, "retrain")
-		return run.ID != ""
-	}).Round(100*time.Millisecond))
-	t.Logf("retraining -> verdict: %s", eventually(t, 5*time.Minute, "the retraining ends", func() bool {
-		run = latest(t, g, "retrain")
-		return run.State == "done" || run.State == "failed"
-	}).Round(100*time.Millisecond))
-	if run.Verdict != "promote" {
-		t.Fatalf("run %s: %s %s %s: %s", run.ID, run.State, run.Verdict, run.Error, run.Result)
-	}
-	t.Logf("promotion -> served: %s", eventually(t, 30*time.Second, "the new champion serves", func() bool {
-		return championOf(t, g) != before
-	}).Round(100*time.Millisecond))
-	t.Logf("served -> alert resolves: %s", eventually(t, 2*time.Minute, "the alert resolves", func() bool { return !firing() }).Round(100*time.Millisecond))
-	eventually(t, time.Minute, "the recovered accuracy is exported", func() bool { return figure() != "none" })
-	t.Logf("recovered: accuracy %s", figure())
-
-	decisions := map[string]int{}
-	var triggers struct{ Triggers []ledger.TriggerRecord }
-	g.call(t, "GET", "/api/v1/triggers", nil, &triggers)
-	for _, tr := range triggers.Triggers {
-		decisions[string(tr.Decision)]++
-	}
-	if decisions["accepted"] != 1 {
-		t.Errorf("one alert, one retraining: the decisions are %v", decisions)
-	}
-	crowd.end()
-	bothPathsAgree(t, s)
+// TestStatsDAloneClosesTheLoop scrapes the exporter and nothing else: rules and
+// Alertmanager see only what came by StatsD. A gateway that ends is noticed
+// too, once the exporter forgets its figures.
+func TestStatsDAloneClosesTheLoop(t *testing.T) {
+	each(t, func(t *testing.T, last bool) hops {
+		r := begin(t, shape{unscraped: true})
+		if up := query(t, r.prometheus, "up"); len(up) != 1 || up[0].Metric["job"] != statsdJob {
+			t.Fatalf("Prometheus scrapes %v, want the exporter only", up)
+		}
+		r.drifts(t, "firing")
+		r.retrains(t)
+		r.closes(t)
+		r.crowd.end()
+		if last {
+			r.gateway.stop(syscall.SIGTERM)
+			t.Logf("gateway stopped -> GatewayAbsent fires: %s", eventually(t, time.Minute, "GatewayAbsent fires", func() bool {
+				return r.state(t, "GatewayAbsent") == "firing"
+			}).Round(time.Second))
+			eventually(t, time.Minute, "people are told", func() bool { return r.told.of("GatewayAbsent", "firing") > 0 })
+		}
+		return r.hops
+	})
 }
 
 // bothPathsAgree compares every series of /metrics with the same one by StatsD,
 // and wants nothing by StatsD that /metrics does not have, but what a former
 // champion counted: the exporter keeps counters. Pipelines go on every second,
 // so their series are left to TestEveryValueIsTheSameOnEveryWayOut.
-func bothPathsAgree(t *testing.T, s stack) {
+func bothPathsAgree(t *testing.T, s *stack) {
 	t.Helper()
 	// With traffic stopped, the figures stand still once the last labels are in
 	// and the short window is empty.
@@ -178,7 +208,7 @@ func bothPathsAgree(t *testing.T, s stack) {
 	var n int
 	var diff []string
 	for range 40 {
-		direct, statsd := series("driftgate"), series("statsd")
+		direct, statsd := series("driftgate"), series(statsdJob)
 		maps.DeleteFunc(statsd, func(key string, _ float64) bool {
 			_, ok := direct[key]
 			return !ok && counts(key) && strings.Contains(key, "model_version=")

@@ -109,7 +109,7 @@ func (r *relay) page() string { return fmt.Sprintf("http://127.0.0.1:%d/metrics"
 func startPrometheus(t *testing.T, jobs string, flags ...string) (address string) {
 	t.Helper()
 	port := freePort(t)
-	file := write(t, filepath.Join(t.TempDir(), "prometheus.yml"), "global: {scrape_interval: 1s, scrape_timeout: 900ms}\nscrape_configs:\n"+jobs)
+	file := write(t, filepath.Join(t.TempDir(), "prometheus.yml"), "global: {scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}\nscrape_configs:\n"+jobs)
 	start(t, nil, tool(t, "prometheus"), append(flags, "--config.file="+file, "--storage.tsdb.path="+t.TempDir(), fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))...)
 	address = fmt.Sprintf("http://127.0.0.1:%d", port)
 	eventually(t, 30*time.Second, "Prometheus is ready", func() bool { return answers(address + "/-/ready") })

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path"
@@ -21,6 +22,7 @@ import (
 type people struct {
 	g       *gateway
 	drifted atomic.Bool
+	outage  atomic.Bool // the gateway may not answer: who gets none asks again
 	sent    atomic.Int64
 	mu      sync.Mutex
 	truth   map[string]int
@@ -67,12 +69,33 @@ func (p *people) upload(ctx context.Context, t *testing.T, rng *rand.Rand, every
 			return
 		}
 		var answer struct{ Key string }
-		p.g.call(t, "POST", "/predict", map[string]string{"image": base64.StdEncoding.EncodeToString(png)}, &answer)
+		if !p.ask(t, "POST", "/predict", map[string]string{"image": base64.StdEncoding.EncodeToString(png)}, &answer) {
+			continue
+		}
 		p.mu.Lock()
 		p.truth[path.Base(answer.Key)] = class
 		p.mu.Unlock()
 		p.sent.Add(1)
 	}
+}
+
+// ask makes one request, which must go well but in an outage.
+func (p *people) ask(t *testing.T, method, path string, in, out any) bool {
+	status, body := p.g.try(t, method, path, in)
+	if status < 200 || status > 299 {
+		if !p.outage.Load() {
+			t.Errorf("%s %s: %d %s", method, path, status, body)
+		}
+		return false
+	}
+	if out == nil {
+		return true
+	}
+	err := json.Unmarshal(body, out)
+	if err != nil {
+		t.Errorf("%s %s: %v in %s", method, path, err, body)
+	}
+	return err == nil
 }
 
 // label is one annotator. Each has a name of its own: two with the same name are
@@ -83,13 +106,13 @@ func (p *people) label(ctx context.Context, t *testing.T, name string) {
 		var got struct {
 			Tasks []struct{ ID string }
 		}
-		p.g.call(t, "GET", "/api/v1/labels/tasks?n=20&annotator="+name, nil, &got)
+		p.ask(t, "GET", "/api/v1/labels/tasks?n=20&annotator="+name, nil, &got)
 		for _, task := range got.Tasks {
 			p.mu.Lock()
 			class, ok := p.truth[task.ID]
 			p.mu.Unlock()
 			if ok {
-				p.g.call(t, "POST", "/api/v1/labels?annotator="+name, map[string]string{"id": task.ID, "label": driftgate.FashionMNIST[class]}, nil)
+				p.ask(t, "POST", "/api/v1/labels?annotator="+name, map[string]string{"id": task.ID, "label": driftgate.FashionMNIST[class]}, nil)
 			}
 		}
 		select {

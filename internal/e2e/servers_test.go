@@ -121,12 +121,18 @@ func tail(b []byte, n int) []byte {
 // eventually waits until ok returns true; what names the claim.
 func eventually(t *testing.T, within time.Duration, what string, ok func() bool) time.Duration {
 	t.Helper()
+	return look(t, 200*time.Millisecond, within, what, ok)
+}
+
+// look is eventually at a pace of its own.
+func look(t *testing.T, every, within time.Duration, what string, ok func() bool) time.Duration {
+	t.Helper()
 	begun := time.Now()
 	for !ok() {
 		if time.Since(begun) > within {
 			t.Fatalf("not within %s: %s", within, what)
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(every)
 	}
 	return time.Since(begun)
 }
