@@ -1,6 +1,6 @@
 // Package evaluator judges a challenger against the champion on labels that
-// neither has seen, and says promote, reject or inconclusive, with reasons.
-// It never promotes anything itself.
+// neither has seen and on every suite that the gate names, and says promote,
+// reject, inconclusive or error, with reasons. It never promotes anything itself.
 //
 // The clean bucket holds the champion's own errors on purpose: low-confident,
 // flagged and corrected images are all labelled, and few of the others. A plain
@@ -9,8 +9,9 @@
 // exact McNemar test is shown for the random stratum, where it is fair, and for
 // all labels under the name biased.
 //
-// Missing data is neither pass nor fail: too few pairs, unreadable images,
-// unknown shares or a figure that is not a number are inconclusive.
+// Missing data is neither pass nor fail: too few pairs and unknown shares are
+// inconclusive. What failed technically is neither of the three: a suite that
+// cannot be read, or a figure that is not a number, is an error.
 //
 // One thing no weighting repairs: when the interval judged is the one whose bad
 // luck raised the alarm, the champion looks a little worse there than it is.
