@@ -21,7 +21,7 @@ type LabelNoise struct {
 // p_j >= t_j, the likeliest if several, the first if equal, and for none if none.
 // Labels 0,0,0,1,1,1 with p_1 = .1,.2,.9,.8,.7,.2 give t = .6 and .566667, joint
 // (2,1),(1,2), suspects 2 and 5. A suspect is a reason to ask again, never one to
-// drop a label. A class that no sample is labelled as has threshold 0 and no
+// drop a person's label. A class that no sample is labelled as has threshold 0 and no
 // column of its own: nothing is known of it. The error is [dg.ErrInvalid] for
 // tables that do not fit, and [dg.ErrTooFewSamples] for none.
 func ConfidentLearning(labels []int, probabilities [][]float64) (LabelNoise, error) {

@@ -166,6 +166,9 @@ func TestTheTrainingSetIsOfTheLookbackAndNeverOfTheHoldout(t *testing.T) {
 	if n := len(s.jobs[0].Examples); n != inside-held {
 		t.Errorf("%d examples, want %d of %d", n, inside-held, inside)
 	}
+	if c := s.jobs[0].Composition; c.Labelling.Records != inside || c.Labelling.Human != inside-held || c.Evaluation.Held != held || c.Labelling.Interval == nil || !c.Labelling.Interval.Start.Equal(since.Add(-48*time.Hour)) {
+		t.Errorf("account %+v of %d records, %d held out", c, inside, held)
+	}
 	for _, e := range s.jobs[0].Examples {
 		if dg.Held(e.ID, s.p.o.Train.Holdout) || e.ID == "too-old" || e.Label != "Coat" {
 			t.Errorf("example %+v", e)

@@ -37,6 +37,17 @@ func TestTrain(t *testing.T) {
 			t.Errorf("result %+v, %v", result, err)
 		}
 	})
+	t.Run("it starts from scratch whatever is configured, from the champion when asked to", func(t *testing.T) {
+		s := newStage(t)
+		before := s.crown(t)
+		s.p.o.Train.Start = trainer.Head
+		if _, err := run(t, s, `{"dataset":"synthetic@0123456789ab"}`); err != nil || s.jobs[0].Options.Start != trainer.Scratch || s.jobs[0].Parent != "" {
+			t.Errorf("start %q from %q, %v", s.jobs[0].Options.Start, s.jobs[0].Parent, err)
+		}
+		if _, err := run(t, s, `{"dataset":"synthetic@0123456789ab","options":{"start":"warm"}}`); err != nil || s.jobs[1].Options.Start != trainer.Warm || s.jobs[1].Parent != before.Version {
+			t.Errorf("start %q from %q, %v", s.jobs[1].Options.Start, s.jobs[1].Parent, err)
+		}
+	})
 	t.Run("where there is a champion it stays", func(t *testing.T) {
 		s := newStage(t)
 		before := s.crown(t)
