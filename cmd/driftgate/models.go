@@ -13,21 +13,25 @@ import (
 )
 
 func newModels(g *global) *cobra.Command {
-	return &cobra.Command{
+	list := func(cmd *cobra.Command, _ []string) error {
+		return g.with(cmd, func(c *app.Client) error {
+			var out modelList
+			if err := c.Get(cmd.Context(), "/api/v1/models", &out); err != nil {
+				return err
+			}
+			return g.show(cmd, out, out.print)
+		})
+	}
+	c := &cobra.Command{
 		Use:     "models",
-		Short:   "list the model versions and the champion's history",
+		Short:   "list the model versions and the champion's history; export, import, sign, prune them",
 		Example: "  driftgate models\n  driftgate models --format json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				var out modelList
-				if err := c.Get(cmd.Context(), "/api/v1/models", &out); err != nil {
-					return err
-				}
-				return g.show(cmd, out, out.print)
-			})
-		},
+		RunE:    list,
 	}
+	c.AddCommand(&cobra.Command{Use: "list", Short: "the same as models alone", Args: cobra.NoArgs, RunE: list},
+		newModelShow(g), newModelExport(g), newModelImport(g), newModelVerify(g), newModelSign(g), newModelKeygen(), newModelPrune(g))
+	return c
 }
 
 func newCompare(g *global) *cobra.Command {

@@ -121,6 +121,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 			return nil, fmt.Errorf("app: %w", err)
 		}
 	}
+	if err := absoluteKeys(&o.Config.Models); err != nil {
+		return nil, err
+	}
 	a := &App{Options: o, log: o.Logger.With("component", "app"), metricsRegistry: reg, reloads: reloads}
 	a.stopBy = sync.OnceValue(func() time.Time { return time.Now().Add(a.Config.Shutdown) })
 	defer func() {

@@ -5,12 +5,32 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"driftgate"
+	"driftgate/internal/config"
 	"driftgate/internal/ledger"
 	"driftgate/internal/registry"
 )
+
+// absoluteKeys makes the paths of key files independent of the working
+// directory, which the embedded store changes.
+func absoluteKeys(m *config.Models) (err error) {
+	m.TrustedKeys = slices.Clone(m.TrustedKeys)
+	for i := range m.TrustedKeys {
+		if m.TrustedKeys[i], err = filepath.Abs(m.TrustedKeys[i]); err != nil {
+			return fmt.Errorf("app: %w", err)
+		}
+	}
+	if m.SigningKey != "" {
+		if m.SigningKey, err = filepath.Abs(m.SigningKey); err != nil {
+			return fmt.Errorf("app: %w", err)
+		}
+	}
+	return nil
+}
 
 // openRegistry reads the keys and opens the models bucket's registry.
 func (a *App) openRegistry() error {

@@ -102,6 +102,9 @@ func Check(ctx context.Context, c config.Config, o CheckOptions) (report CheckRe
 	if err != nil {
 		return report, err
 	}
+	if err = absoluteKeys(&c.Models); err != nil {
+		return CheckReport{}, err
+	}
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return report, fmt.Errorf("app: %w", err)
 	}
