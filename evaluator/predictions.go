@@ -140,7 +140,7 @@ func (e *Evaluator) compute(ctx context.Context, sh *sheet, vs []*version, todo 
 			return err
 		}
 	}
-	if e.Predictions == nil {
+	if e.Predictions == nil || sh.drifted { // drifted ones come together with what they are made of
 		return nil
 	}
 	return e.Predictions.PrunePredictions(ctx, keptPredictions)
