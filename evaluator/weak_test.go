@@ -69,7 +69,7 @@ func cutUp(rng *rand.Rand, n int, weighted bool, weak plant) (items []Item, popu
 func TestNoWeakSlicesWhereThereAreNone(t *testing.T) {
 	runs := 25
 	if long {
-		runs = 1000
+		runs = 500
 	}
 	for _, n := range []int{200, 1000, 5000} {
 		for _, weighted := range []bool{false, true} {
@@ -98,7 +98,7 @@ func TestNoWeakSlicesWhereThereAreNone(t *testing.T) {
 func TestWeakSlicesAreFound(t *testing.T) {
 	runs, sizes := 8, []int{1000}
 	if long {
-		runs, sizes = 200, []int{500, 2000, 10000}
+		runs, sizes = 100, []int{500, 2000, 10000}
 	}
 	class := []Attribute{{ByClass, "3"}}
 	pair := []Attribute{{ByBrightness, "0"}, {ByClass, "3"}}

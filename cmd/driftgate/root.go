@@ -142,10 +142,14 @@ func (g *global) show(cmd *cobra.Command, v any, text func(w io.Writer)) error {
 	return nil
 }
 
-// refusal turns a verdict that does not promote into an error with exit code 3.
+// refusal turns a verdict that does not promote into an error with exit code 3,
+// and a judgement that failed into one with exit code 1.
 func refusal(v driftgate.Verdict, reasons []string) error {
-	if v == driftgate.Promote {
+	switch v {
+	case driftgate.Promote:
 		return nil
+	case driftgate.Errored:
+		return fmt.Errorf("%s: %s", v, strings.Join(slices.Compact(reasons), "; "))
 	}
 	return fmt.Errorf("%s: %s: %w", v, strings.Join(slices.Compact(reasons), "; "), driftgate.ErrRefused)
 }

@@ -11,7 +11,7 @@ import (
 
 // MaxOpen is the largest share of a slot's predictions that may lie in reasons
 // without any label before the slot gives no blocks.
-const MaxOpen = .10
+const MaxOpen = .05
 
 // DifferenceStratum is one stratum of a closed slot: reason x curate interval.
 type DifferenceStratum struct {
@@ -42,9 +42,9 @@ type DifferencePick struct {
 // Unlabelled picks are taken as missing at random within their stratum. A
 // stratum without a labelled pick joins the one of its reason whose fraction is
 // nearest; the reasons without any, open of all predictions (0 to 1), count as no
-// difference, which errs towards neither side but is not known: above [MaxOpen]
-// there are no blocks, and the slot should be judged together with the next.
-// That looks at counts only, so it costs no validity.
+// difference, which is not known: above [MaxOpen] there are no blocks, and the
+// slot should be judged together with the next. That looks at counts only, so it
+// costs no validity. Below, the promise is about the reasons that have labels.
 func DealDifferences(strata []DifferenceStratum) (blocks []float64, open float64) {
 	cells, total := joinOpen(strata)
 	if total == 0 {

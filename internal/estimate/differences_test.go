@@ -38,7 +38,7 @@ func TestDifferencesDealIntoBlocks(t *testing.T) {
 		{"hard ones weigh little, and do not cost blocks", []DifferenceStratum{{Group: "r", Predictions: 900, Picks: differ("r", 30, 3, 0)}, {Group: "l", Predictions: 100, Picks: differ("l", 100, 0, 30)}}, 33, .9*.1 - .1*.3, 0},
 		{"an interval without a label joins its reason", []DifferenceStratum{{Group: "r", Predictions: 500, Fraction: .02, Picks: differ("r", 10, 1, 0)}, {Group: "r", Predictions: 500, Fraction: .03}}, 10, .1, 0},
 		{"it joins the nearest fraction", []DifferenceStratum{{Group: "r", Predictions: 100, Fraction: .9, Picks: differ("a", 90, 0, 0)}, {Group: "r", Predictions: 450, Fraction: .02, Picks: differ("b", 9, 9, 0)}, {Group: "r", Predictions: 450, Fraction: .03}}, 10, .9, 0},
-		{"a small reason without a label counts as no difference", []DifferenceStratum{{Group: "r", Predictions: 950, Picks: differ("r", 19, 19, 0)}, {Group: "l", Predictions: 50}}, 19, .95, .05},
+		{"a small reason without a label counts as no difference", []DifferenceStratum{{Group: "r", Predictions: 960, Picks: differ("r", 19, 19, 0)}, {Group: "l", Predictions: 40}}, 19, .96, .04},
 		{"a large one leaves the slot open", []DifferenceStratum{{Group: "r", Predictions: 800, Picks: differ("r", 20, 5, 0)}, {Group: "l", Predictions: 200}}, 0, 0, .2},
 		{"more picks than predictions are a census", []DifferenceStratum{{Group: "r", Predictions: 2, Picks: differ("r", 4, 2, 0)}}, 4, .5, 0},
 	} {

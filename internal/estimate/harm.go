@@ -30,10 +30,10 @@ var harmBets = [...]float64{.05, .1, .2, .4, .73}
 //	W(lambda) = product over slots and blocks of 1 + lambda (d - margin)   worse
 //	B(lambda) = product over slots and blocks of 1 - lambda d              better
 //
-// (betting e-processes: Waudby-Smith & Ramdas 2023, arXiv 2010.09686, section
-// 4). Promise: if in every slot the weighted difference of the errors is at
-// most margin, the chance that Worse ever reaches 1/alpha is at most alpha,
-// however often one looks; likewise for Better if it is never below 0.
+// (betting e-processes: Waudby-Smith & Ramdas 2023, arXiv 2010.09686). Promise:
+// if in every slot the weighted difference of the errors is at most margin, the
+// chance that Worse ever reaches 1/alpha is at most alpha, however often one
+// looks; likewise for Better if it is never below 0.
 //
 // Proof. Let D_b be the mean of block b given the past and how the slot was
 // dealt, which knows no answer, and D = (1/B) sum D_b the slot's weighted
@@ -127,11 +127,11 @@ func (h Harm) Difference() float64 {
 // every slot at once with probability 1-alpha, for a difference that stays what
 // it is. Without blocks it is -1 to 1.
 //
-// It is the hedged capital of Waudby-Smith & Ramdas (section 4.4) with each
-// factor replaced by a lower bound, so that three sums are all of the past: for
-// x >= -l, 0 < l < 1, log(1+x) >= x - x^2 (-log(1-l) - l)/l^2 (Fan, Grama & Liu
-// 2015, lemma 4.1). With x = lambda (d - m), l = lambda (MaxBlock + m), the
-// capital against "the mean is m, or less" is at least the mean over the bets of
+// It is the hedged capital of Waudby-Smith & Ramdas with each factor replaced by
+// a lower bound, so that three sums are all of the past: for x >= -l, 0 < l < 1,
+// log(1+x) >= x - x^2 (-log(1-l) - l)/l^2 (Fan, Grama & Liu 2015). With
+// x = lambda (d - m), l = lambda (MaxBlock + m), the capital against "the mean is
+// m, or less" is at least the mean over the bets of
 //
 //	exp(lambda (S - n m) - g(l) lambda^2 (Q - 2 m S + n m^2)), g(l) = (-log(1-l) - l)/l^2
 //

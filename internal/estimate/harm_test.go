@@ -84,7 +84,7 @@ func hard(labels int, apart, worse float64) []rivalry {
 func TestHarmSeldomLies(t *testing.T) {
 	runs, slots := 150, 100
 	if long {
-		runs, slots = 5000, 300
+		runs, slots = 2000, 200
 	}
 	const margin, alpha = .02, .05
 	unlabelled := hard(30, .05, margin)
@@ -190,7 +190,7 @@ func TestHarmIsFair(t *testing.T) {
 func TestHarmDelays(t *testing.T) {
 	runs, labels, drops := 100, []int{100}, []float64{.2, .5}
 	if long {
-		runs, labels, drops = 500, []int{20, 100, 500}, []float64{.03, .05, .10, .20, .50}
+		runs, labels, drops = 300, []int{20, 100, 500}, []float64{.03, .05, .10, .20, .50}
 	}
 	const margin, alpha, days = .02, .05, 90
 	for _, design := range []struct {
@@ -268,6 +268,36 @@ func TestHarmIntervalNarrowsAroundTheTruth(t *testing.T) {
 	}
 	if width > .02 {
 		t.Errorf("width %.4f after 40,000 labels, want below .02", width)
+	}
+}
+
+// TestTheCapitalIsALowerBound holds the three sums that the confidence sequence
+// keeps against the capital itself.
+func TestTheCapitalIsALowerBound(t *testing.T) {
+	rng := source("capital")
+	for range 2000 {
+		blocks := make([]float64, 1+rng.IntN(40))
+		var sum, squares float64
+		for i := range blocks {
+			blocks[i] = MaxBlock * (2*rng.Float64() - 1)
+			sum += blocks[i]
+			squares += blocks[i] * blocks[i]
+		}
+		m := 2*rng.Float64() - 1
+		var capital float64
+		for _, lambda := range harmBets {
+			if lambda*(MaxBlock+m) > .95 {
+				continue
+			}
+			w := 1.0
+			for _, d := range blocks {
+				w *= 1 + lambda*(d-m)
+			}
+			capital += w / float64(len(harmBets))
+		}
+		if bound := lowerCapital(float64(len(blocks)), sum, squares, m); bound > math.Log(capital)+1e-9 {
+			t.Fatalf("%d blocks, mean %g: bound %g above the capital %g", len(blocks), m, bound, math.Log(capital))
+		}
 	}
 }
 
