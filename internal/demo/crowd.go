@@ -33,7 +33,7 @@ const (
 	maxRate     = 40               // pictures a second; by default a gateway takes 50 from one address
 	think       = time.Second      // from taking tasks to answering them
 	linger      = 30 * time.Second // how long people stay for what is asked about their last pictures
-	silent      = 3 * think        // without a task in between, they have answered everything
+	silent      = 8 * think        // without a task in between, they have answered all they can
 	maxNotes    = 1 << 20          // lines of Notes
 	notesHeader = "id"
 )
@@ -127,25 +127,30 @@ func (c Crowd) upload(ctx context.Context, u *users, a *annotators) error {
 	}
 }
 
-// rest lets the annotators go on until what came last has been picked from, and
-// they have had nothing to answer for a moment.
+// rest lets the annotators go on until what came last has been picked from and
+// their answers are collected, or they have had nothing to answer for a while:
+// what is left then is others' to label.
 func (c Crowd) rest(ctx context.Context, a *annotators, last time.Time) error {
 	given, since, deadline := a.given.Load(), time.Now(), time.Now().Add(linger)
 	for ctx.Err() == nil {
 		until, err := curatedUntil(ctx, c.Client)
+		var left struct{ Waiting, Answered int }
+		if err == nil {
+			err = c.Client.Get(ctx, "/api/v1/labels/progress", &left)
+		}
 		if err != nil && ctx.Err() == nil {
-			return err
+			return fmt.Errorf("demo: people: %w", err)
 		}
 		if n := a.given.Load(); n != given {
 			given, since = n, time.Now()
 		}
 		curated := until.After(last)
-		if curated && time.Since(since) >= silent {
+		if curated && (left.Waiting+left.Answered == 0 || time.Since(since) >= silent) {
 			return nil
 		}
 		if time.Now().After(deadline) {
 			if !curated {
-				fmt.Fprintf(c.Out, "the last pictures have not been picked from yet (curate.every): driftgate curate --last 30m does it now, and whoever labels next answers\n")
+				fmt.Fprintln(c.Out, "the last pictures have not been picked from yet (curate.every): driftgate curate --last 30m does it now; the next people answer")
 			}
 			return nil
 		}

@@ -59,8 +59,10 @@ type users struct {
 	busy    atomic.Int64 // answers 503 or 429: tried again later
 }
 
-// workers is how many uploads may be under way at once.
-const workers = 4
+const (
+	workers    = 4                // uploads that may be under way at once
+	lastUpload = 30 * time.Second // how long one may take
+)
 
 // Run uploads until ctx ends or the source is exhausted.
 func (u *users) Run(ctx context.Context, src source) error {
@@ -117,7 +119,11 @@ func (u *users) upload(ctx context.Context, png []byte, class int, act float64) 
 	}
 	in := map[string]string{"image": base64.StdEncoding.EncodeToString(png)}
 	for {
-		err := u.client.Post(ctx, "/predict", in, &p)
+		// An upload that is under way when the doors close is waited for: its
+		// picture is there, and somebody has to know what it shows.
+		began, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUpload)
+		err := u.client.Post(began, "/predict", in, &p)
+		cancel()
 		if err == nil {
 			break
 		}
