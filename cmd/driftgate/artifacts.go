@@ -38,12 +38,10 @@ probabilities out, preprocessing in metadata_props.`,
 		Example: "  driftgate models show champion\n  driftgate models show 3f2a91 --onnx model.onnx",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				if graph != "" {
-					return fetch(cmd, c, modelPath(args[0], "onnx"), graph)
-				}
-				return g.showModel(cmd, c, args[0])
-			})
+			if graph != "" {
+				return g.fetch(cmd, modelPath(args[0], "onnx"), graph)
+			}
+			return g.with(cmd, func(c *app.Client) error { return g.showModel(cmd, c, args[0]) })
 		},
 	}
 	c.Flags().StringVar(&graph, "onnx", "", "file for the model as ONNX, - for standard output")
@@ -83,47 +81,52 @@ func newModelExport(g *global) *cobra.Command {
 		Example: "  driftgate models export champion model.tar\n  driftgate models export 3f2a91 - | ssh elsewhere driftgate models import -",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				return fetch(cmd, c, modelPath(args[0], "export"), args[1])
-			})
+			return g.fetch(cmd, modelPath(args[0], "export"), args[1])
 		},
 	}
 }
 
-// fetch writes an answer to a file that is whole or not there, or to standard
-// output.
-func fetch(cmd *cobra.Command, c *app.Client, path, file string) (err error) {
-	body, err := c.Do(cmd.Context(), "GET", path, "", nil)
-	if err != nil {
-		return err
+// fetch writes what the gateway answers to a file that is whole or not there,
+// or to standard output.
+func (g *global) fetch(cmd *cobra.Command, path, file string) error {
+	if file != "-" {
+		// A gateway that is started for this command changes the directory.
+		abs, err := filepath.Abs(file)
+		if err != nil {
+			return err
+		}
+		file = abs
 	}
-	defer body.Close()
-	if file == "-" {
-		_, err = io.Copy(cmd.OutOrStdout(), body)
-		return err
-	}
+	return g.with(cmd, func(c *app.Client) error {
+		body, err := c.Do(cmd.Context(), "GET", path, "", nil)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		if file == "-" {
+			_, err = io.Copy(cmd.OutOrStdout(), body)
+			return err
+		}
+		return replace(file, body)
+	})
+}
+
+// replace writes a file beside its place and moves it there when it is whole.
+func replace(file string, from io.Reader) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	if _, err = io.Copy(f, body); err != nil {
+	_, err = io.Copy(f, from)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	return f.Close()
+	return os.Rename(f.Name(), file)
 }
 
 func newModelImport(g *global) *cobra.Command {
