@@ -83,7 +83,9 @@ func exported(t *testing.T) map[string]bool {
 	return d.names
 }
 
-var ownName = regexp.MustCompile(`Name:\s+"(driftgate_[a-z_]+)"`)
+// ownName is a name in the options of a series, or before its help in a call
+// that makes them.
+var ownName = regexp.MustCompile(`(?:Name:\s+|\w\()"(driftgate_[a-z_]+)",\s`)
 
 type noStore struct{ serving.ObjectStore }
 
