@@ -106,7 +106,7 @@ func each(t *testing.T, once func(t *testing.T, last bool) hops) {
 	for i := range n {
 		t.Run(strconv.Itoa(i+1), func(t *testing.T) { all = append(all, once(t, i == n-1)) })
 	}
-	if len(all) == n {
-		t.Logf("seconds of %d runs:\n%s", n, table(all))
+	if len(all) > 0 {
+		t.Logf("seconds of %d runs, %d failed:\n%s", len(all), n-len(all), table(all))
 	}
 }
