@@ -88,8 +88,8 @@ func TestGateAgainstSelectionBias(t *testing.T) {
 		{"three points worse is never promoted, though McNemar would", .87, worse, [2]float64{0, never}, .99},
 		// Promised at most .05; three standard errors are this count's own chance.
 		{"an equal one is promoted in at most 5%", .90, equal, [2]float64{0, .05 + 3*math.Sqrt(.05*.95/float64(equal))}, .5},
-		{"five points better has a chance", .95, 300, [2]float64{.3, 1}, .99},
-		{"nine points better is promoted", .99, 300, [2]float64{.95, 1}, .99},
+		{"five points better has a chance", .95, 100, [2]float64{.3, 1}, .99},
+		{"nine points better is promoted", .99, 100, [2]float64{.95, 1}, .99},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(20260102, uint64(1000*tt.challenger)))

@@ -72,7 +72,7 @@ func even(labels int, apart, worse float64) []rivalry {
 
 func hard(labels int, apart, worse float64) []rivalry {
 	return []rivalry{
-		{"random", .9, max(1, labels/2), false, 1, apart, apart + worse},
+		{"random", .9, max(1, labels-labels/2), false, 1, apart, apart + worse},
 		{"low", .1, max(1, labels/2), true, 1, 3 * apart, min(1-3*apart, 3*apart+worse)},
 	}
 }
