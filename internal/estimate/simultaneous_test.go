@@ -20,10 +20,10 @@ func TestBoundsOfAllClassesHoldAtOnce(t *testing.T) {
 	for range runs {
 		var random, low [classes]PairStratum
 		for i := range classes {
-			random[i] = PairStratum{Group: "random", N: 9000, Pairs: 300}
-			low[i] = PairStratum{Group: "low", N: 1000, Pairs: 300}
+			random[i] = PairStratum{Group: "random", N: 90000, Pairs: 3000}
+			low[i] = PairStratum{Group: "low", N: 10000, Pairs: 3000}
 		}
-		for range 300 {
+		for range 3000 {
 			tallyPair(&random[rng.IntN(classes)], rng.Float64(), .06, .06)
 			tallyPair(&low[rng.IntN(classes)], rng.Float64(), .2, .2)
 		}
