@@ -68,7 +68,17 @@ func (g *global) showModel(cmd *cobra.Command, c *app.Client, short string) erro
 		}
 	}
 	return g.show(cmd, out, func(w io.Writer) {
-		printFields(w, out.Model)
+		var fields map[string]json.RawMessage
+		if json.Unmarshal(out.Model, &fields) == nil { // nothing is listed of a manifest that cannot be read
+			var saved struct {
+				Role string    `json:"role"`
+				At   time.Time `json:"saved_at"`
+			}
+			_ = json.Unmarshal(out.Model, &saved)
+			fmt.Fprintf(w, "%s %s, saved %s\n", saved.Role, out.Verification.Ref, saved.At.UTC().Format(time.DateTime))
+			printFields(w, fields["manifest"])
+		}
+		fmt.Fprintln(w)
 		printVerifications(w, []registry.Verification{out.Verification})
 	})
 }
