@@ -13,6 +13,12 @@
 // inconclusive. What failed technically is neither of the three: a suite that
 // cannot be read, or a figure that is not a number, is an error.
 //
+// A [Report] shows one version on every suite, a [Study] several versions on the
+// samples that none of them was trained on. What a version answered is kept in
+// the ledger, a cache by version, suite and sample: comparing versions again
+// reads no image. A suite that may change is kept under the digest of what it
+// holds.
+//
 // One thing no weighting repairs: when the interval judged is the one whose bad
 // luck raised the alarm, the champion looks a little worse there than it is.
 // The alarm's false-alarm rate bounds how often that can matter.

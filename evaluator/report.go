@@ -209,9 +209,7 @@ func (r *Report) add(sh *sheet, v int, s Suite, fault error) {
 		return
 	}
 	r.Suites = append(r.Suites, sh.report(v))
-	for _, text := range sh.remarks() {
-		r.Notes = append(r.Notes, text)
-	}
+	r.Notes = append(r.Notes, sh.remarks()...)
 	if sh.Kind == KindHeldout && !sh.Weighted && sh.Samples > 0 {
 		r.Notes = append(r.Notes, "how many predictions stand behind the held-out labels is not known: hard images are not weighed against easy ones")
 	}

@@ -45,18 +45,9 @@ func Turn(knob string, strength float64, pixels []byte, h, w, channels int, seed
 	if (channels != 1 && channels != 3) || h < 1 || w < 1 || len(pixels) != h*w*channels {
 		return nil, fmt.Errorf("dataset: turn %s: %d bytes for %d x %d x %d: %w", knob, len(pixels), h, w, channels, dg.ErrInvalid)
 	}
-	from, to := 0., 0.
-	switch knob {
-	case KnobRotation:
-		from, to = -360, 360
-	case KnobNoise:
-		to = 1
-	case KnobBlur:
-		to = .5
-	case KnobBrightness:
-		from, to = -1, 4
-	default:
-		return nil, fmt.Errorf("dataset: turn %q: want %q, %q, %q or %q: %w", knob, KnobRotation, KnobNoise, KnobBlur, KnobBrightness, dg.ErrInvalid)
+	from, to, err := reach(knob)
+	if err != nil {
+		return nil, err
 	}
 	if !(strength >= from && strength <= to) { // also refuses NaN
 		return nil, fmt.Errorf("dataset: turn %s by %g: want %g to %g: %w", knob, strength, from, to, dg.ErrInvalid)
@@ -78,6 +69,22 @@ func Turn(knob string, strength float64, pixels []byte, h, w, channels int, seed
 		out[i] = byte(min(255, math.Round(float64(v)*(1+strength))))
 	}
 	return out, nil
+}
+
+// reach is how far a knob turns; the error is [dg.ErrInvalid] for one that there
+// is not.
+func reach(knob string) (from, to float64, err error) {
+	switch knob {
+	case KnobRotation:
+		return -360, 360, nil
+	case KnobNoise:
+		return 0, 1, nil
+	case KnobBlur:
+		return 0, .5, nil
+	case KnobBrightness:
+		return -1, 4, nil
+	}
+	return 0, 0, fmt.Errorf("dataset: turn %q: want %q, %q, %q or %q: %w", knob, KnobRotation, KnobNoise, KnobBlur, KnobBrightness, dg.ErrInvalid)
 }
 
 // eachPlane applies f to every channel by itself.
