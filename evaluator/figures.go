@@ -102,7 +102,7 @@ func (sh *sheet) report(v int) SuiteReport {
 		}
 	}
 	r.Calibration = sh.calibration(v)
-	r.Slices = WeakSlices(sh.items(v), sh.weighing())
+	r.Slices = append([]Slice{}, WeakSlices(sh.items(v), sh.weighing())...) // a list in JSON, also without any
 	return r
 }
 
@@ -118,7 +118,8 @@ func (sh *sheet) weighing() []dg.StratumCount {
 const calibrationBins = 15
 
 // calibration holds stated confidence against accuracy, both weighted.
-func (sh *sheet) calibration(v int) (c Calibration) {
+func (sh *sheet) calibration(v int) Calibration {
+	c := Calibration{Bins: []CalibrationBin{}}
 	bin := func(i int) int { return min(calibrationBins-1, int(sh.answers[v][i].confidence*calibrationBins)) }
 	total := sh.total()
 	for k := range calibrationBins {

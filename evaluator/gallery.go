@@ -154,7 +154,10 @@ func (e *Evaluator) Picture(ctx context.Context, ref dg.ModelRef, name, id strin
 		if body, err = s.file(ctx, x); err != nil {
 			return fail(err)
 		}
-		return body, http.DetectContentType(body), nil
+		if kind := http.DetectContentType(body); kind == "image/png" || kind == "image/jpeg" {
+			return body, kind, nil
+		}
+		return fail(fmt.Errorf("want a JPEG or PNG image: %w", dg.ErrInvalid)) // nothing else belongs on a page
 	}
 	img, err := s.look(ctx, x)
 	if err != nil {

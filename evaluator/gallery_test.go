@@ -69,6 +69,14 @@ func TestEveryShownImageCanBeSeen(t *testing.T) {
 			t.Errorf("%s: a picture that is not there: %v", suite, err)
 		}
 	}
+	page, err := e.Discordant(ctx, baseRef, harmedRef, day, KindHeldout, OnlyA, "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.shelf.objects[page[0].Bucket+"/"+page[0].Key] = []byte("<script>alert(1)</script>")
+	if body, _, err := e.Picture(ctx, baseRef, KindHeldout, page[0].ID); !errors.Is(err, dg.ErrInvalid) || body != nil {
+		t.Errorf("an object that is no image: %q, %v", body, err)
+	}
 	if _, _, err := e.Picture(ctx, baseRef, "hats", "x"); !errors.Is(err, dg.ErrNotFound) {
 		t.Errorf("an unknown suite: %v", err)
 	}

@@ -126,6 +126,9 @@ func (e *Evaluator) speed(ctx context.Context, v *version) (Speed, error) {
 	if len(tests) == 0 {
 		return Speed{}, errors.New("no self-test to measure by")
 	}
+	if err := ctx.Err(); err != nil {
+		return Speed{}, err
+	}
 	var took []float64
 	began := time.Now()
 	for i := range warmUps + timedRuns {
@@ -136,7 +139,7 @@ func (e *Evaluator) speed(ctx context.Context, v *version) (Speed, error) {
 		if i >= warmUps {
 			took = append(took, time.Since(start).Seconds())
 		}
-		if ctx.Err() != nil || (len(took) > 0 && time.Since(began) > timeLimit) {
+		if len(took) > 0 && time.Since(began) > timeLimit {
 			break
 		}
 	}
@@ -157,5 +160,5 @@ func (e *Evaluator) speed(ctx context.Context, v *version) (Speed, error) {
 		e.speeds.known = map[dg.ModelRef]Speed{}
 	}
 	e.speeds.known[v.ref] = s
-	return s, ctx.Err()
+	return s, nil
 }

@@ -128,14 +128,21 @@ func (e *Evaluator) heldout(ctx context.Context, vs []*version, iv dg.Interval) 
 // draw keeps at most n samples, by a hash that knows neither the answers nor
 // the holdout, in the order of their ids.
 func (s *suite) draw(n int) {
-	hash := func(x sample) []byte {
-		sum := sha256.Sum256([]byte("evaluate\x00" + x.id))
-		return sum[:]
-	}
 	if len(s.samples) > n {
-		slices.SortFunc(s.samples, func(a, b sample) int { return bytes.Compare(hash(a), hash(b)) })
-		s.Left += len(s.samples) - n
-		s.samples = slices.Clone(s.samples[:n])
+		type lot struct {
+			sample
+			hash [sha256.Size]byte
+		}
+		lots := make([]lot, len(s.samples))
+		for i, x := range s.samples {
+			lots[i] = lot{x, sha256.Sum256([]byte("evaluate\x00" + x.id))}
+		}
+		slices.SortFunc(lots, func(a, b lot) int { return bytes.Compare(a.hash[:], b.hash[:]) })
+		s.Left += len(lots) - n
+		s.samples = make([]sample, n)
+		for i, l := range lots[:n] {
+			s.samples[i] = l.sample
+		}
 	}
 	slices.SortFunc(s.samples, func(a, b sample) int { return cmp.Compare(a.id, b.id) })
 	s.Left += s.foreign
@@ -207,28 +214,43 @@ func (e *Evaluator) tested(ctx context.Context, vs []*version, ref dataset.Ref) 
 	return s, nil
 }
 
-// pixels keeps the images of the test split that was opened last: a gallery asks
-// for them one by one.
+// pixels keeps the images of the test split that was opened last, for a while: a
+// gallery asks for them one by one.
 type pixels struct {
-	mu  sync.Mutex
-	ref dataset.Ref
-	px  []byte
+	mu     sync.Mutex
+	ref    dataset.Ref
+	px     []byte
+	forget *time.Timer
 }
 
-// maxPixels bounds what is kept, in bytes.
-const maxPixels = 64 << 20
+// What is kept of pixels.
+const (
+	maxPixels  = 256 << 20 // bytes
+	keepPixels = 2 * time.Minute
+)
 
 func (p *pixels) of(ctx context.Context, split *dataset.TestSplit) ([]byte, error) {
-	p.mu.Lock()
+	p.mu.Lock() // the others wait: several loads at once would take several times the memory
 	defer p.mu.Unlock()
-	if p.ref == split.Ref() {
-		return p.px, nil
+	if p.forget != nil {
+		p.forget.Stop()
 	}
-	px, err := split.Pixels(ctx)
-	if err == nil && len(px) <= maxPixels {
+	if p.ref != split.Ref() {
+		px, err := split.Pixels(ctx)
+		if err != nil || len(px) > maxPixels {
+			return px, err
+		}
 		p.ref, p.px = split.Ref(), px
 	}
-	return px, err
+	p.forget = time.AfterFunc(keepPixels, p.drop)
+	return p.px, nil
+}
+
+// drop forgets the images.
+func (p *pixels) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ref, p.px = "", nil
 }
 
 // special is any folder of class folders, bucket prefix, or stored dataset.
