@@ -93,7 +93,7 @@ type floorKeys struct {
 // suiteKeys are those of one suite.
 type suiteKeys struct {
 	Name     string  `key:"name" doc:"heldout, test, or a name for a suite of your own"`
-	Source   string  `key:"source" doc:"where the images of a suite of your own are: a folder a class"`
+	Source   string  `key:"source" doc:"where the images of a suite of your own are, a folder a class: BUCKET/PREFIX/ (datasets/ is the datasets bucket), a folder (absolute, or ./ from this file), or a stored dataset NAME@FINGERPRINT"`
 	Floor    float64 `key:"floor" doc:"accuracy that the challenger must reach here"`
 	MayLose  float64 `key:"may_lose" doc:"accuracy that it may lose here against the champion"`
 	MinPairs int     `key:"min_pairs" doc:"images below which the suite cannot be judged"`
@@ -139,6 +139,7 @@ func readGate(path string) (evaluator.Gate, []error) {
 		MaxMissing: keys.MaxMissing, Floors: evaluator.Floors(keys.Floors),
 	}
 	for _, s := range suites {
+		s.Source = besideDocument(path, s.Source)
 		g.Suites = append(g.Suites, evaluator.SuiteRule(*s))
 	}
 	for _, f := range g.Faults() {
@@ -148,6 +149,19 @@ func readGate(path string) (evaluator.Gate, []error) {
 		}
 	}
 	return g, l.errs
+}
+
+// besideDocument makes ./ and ../ of a suite's source mean the folder of the
+// document: the process may stand elsewhere, and the embedded store moves it.
+func besideDocument(path, source string) string {
+	if !strings.HasPrefix(source, "./") && !strings.HasPrefix(source, "../") {
+		return source
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return source
+	}
+	return filepath.Join(filepath.Dir(abs), source)
 }
 
 // FormatGate writes a gate as a document that [ReadGate] reads back, every
