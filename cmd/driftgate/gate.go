@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 
 	"driftgate/internal/config"
@@ -32,7 +33,7 @@ once, with their lines. What is printed can be edited and used as gate.file.`,
 					return err
 				}
 			}
-			return g.show(cmd, gate.WithDefaults(), func(w io.Writer) { io.WriteString(w, config.FormatGate(gate)) })
+			return g.show(cmd, gate.WithDefaults(), func(w io.Writer) { fmt.Fprint(w, config.FormatGate(gate)) })
 		},
 	}
 	c.Flags().StringVar(&file, "file", "", "a gate document to check and print instead")

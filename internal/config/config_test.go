@@ -12,7 +12,7 @@ import (
 	"driftgate"
 )
 
-func write(t *testing.T, text string) string {
+func write(t testing.TB, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "driftgate.yml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -137,3 +137,26 @@ func TestGateFileTakesTheKeysOver(t *testing.T) {
 		t.Errorf("built-in document %+v", g)
 	}
 }
+
+// FuzzReadGate: whatever the bytes, a gate that is read is a valid one, and
+// what is not is refused as invalid.
+func FuzzReadGate(f *testing.F) {
+	f.Add("margin: 0.1\nsuites: [{name: test}, {name: a, source: b/}]\n")
+	f.Add("suites:\n  - name: heldout\n    floor: .5\n  - 7\n  - [a]\nfloors: 3\n")
+	f.Add("suites: {name: test}\n--- \nmargin: &a 1e-3\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		g, err := ReadGate(write(t, text))
+		if err != nil {
+			if !errors.Is(err, driftgate.ErrInvalid) {
+				t.Fatalf("%v for %q", err, text)
+			}
+			return
+		}
+		if err := g.Validate(); err != nil {
+			t.Fatalf("%v was read from %q", err, text)
+		}
+		if back, err := ReadGate(write(t, FormatGate(g))); err != nil || !reflect.DeepEqual(back.WithDefaults(), g.WithDefaults()) {
+			t.Fatalf("%q comes back as %+v, %v", text, back, err)
+		}
+	})
+}
