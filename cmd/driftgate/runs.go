@@ -193,7 +193,7 @@ func newRunsList(g *global) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&pipeline, "pipeline", "", "only this pipeline: retrain, train, curate, collect, reconcile")
+	c.Flags().StringVar(&pipeline, "pipeline", "", "only this pipeline: retrain, train, rollout, prune, curate, collect, reconcile")
 	c.Flags().IntVar(&limit, "limit", 20, "how many")
 	return c
 }

@@ -48,6 +48,7 @@ func (a *App) openRegistry() error {
 type artifacts struct {
 	*registry.Registry
 	app *App
+	who string // who is on record; empty: driftgate itself
 }
 
 func (s artifacts) Retention() registry.Retention {
@@ -90,7 +91,7 @@ func (s artifacts) note(ctx context.Context, kind string, ref driftgate.ModelRef
 	b, err := json.Marshal(evidence)
 	if err == nil {
 		err = s.app.ledger.AddEvent(context.WithoutCancel(ctx), ledger.Event{At: s.app.Now().UTC(), Kind: kind, Model: s.app.Config.Model,
-			ModelVersion: ref.Short(), Text: text, Who: "person", Evidence: b})
+			ModelVersion: ref.Short(), Text: text, Who: s.who, Evidence: b})
 	}
 	if err != nil {
 		s.app.log.Error("event not kept", "kind", kind, "version", ref.Short(), "text", text, "error", err)

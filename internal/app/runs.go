@@ -21,11 +21,12 @@ func (a *App) newPipelines() (*pipeline.Pipelines, error) {
 		return nil, err
 	}
 	o := pipeline.Options{
-		Model:    a.Config.Model,
-		Dir:      filepath.Join(a.Config.Dir, "runs"),
-		Train:    a.trainerOptions(),
-		Lookback: a.Config.Train.Lookback,
-		Gather:   pipeline.Gather{MinLabels: a.Config.Train.MinLabels, Wait: a.Config.Train.Wait},
+		OldUploads: a.Config.Models.OldUploads,
+		Model:      a.Config.Model,
+		Dir:        filepath.Join(a.Config.Dir, "runs"),
+		Train:      a.trainerOptions(),
+		Lookback:   a.Config.Train.Lookback,
+		Gather:     pipeline.Gather{MinLabels: a.Config.Train.MinLabels, Wait: a.Config.Train.Wait},
 		Gate: pipeline.Gate{MinPairs: a.Config.Gate.MinPairs, Window: a.Config.Gate.Window, Wait: a.Config.Gate.Wait,
 			Poll: min(2*time.Second, a.Config.Metrics.Refresh)},
 		Rollout: plan,
@@ -36,8 +37,15 @@ func (a *App) newPipelines() (*pipeline.Pipelines, error) {
 	}
 	return pipeline.New(pipeline.Deps{
 		Labelling: shared{a.labelling, &a.moving}, Catalog: sharedCatalog{a.catalog, &a.moving}, Ledger: a.ledger, Registry: a.registry, Evaluator: a.evaluator, Accuracy: a.metrics.AccuracyOf,
+		Prune: a.prune,
 		Train: a.train, Store: a.storeOptions, Buckets: a.buckets,
 	}, o), nil
+}
+
+// prune lets go of the models that the configured policy does not keep.
+func (a *App) prune(ctx context.Context) ([]driftgate.ModelRef, error) {
+	own := artifacts{Registry: a.registry, app: a}
+	return own.Prune(ctx, own.Retention())
 }
 
 // train runs a job in a child process of this binary.
@@ -66,6 +74,9 @@ func (a *App) newScheduler() (*pipeline.Scheduler, error) {
 	}
 	if c.Reconcile.Every > 0 {
 		schedules = append(schedules, pipeline.Schedule{Pipeline: "reconcile", Every: c.Reconcile.Every, Latest: true, Paused: a.Quiet})
+	}
+	if c.Models.Keep > 0 {
+		schedules = append(schedules, pipeline.Schedule{Pipeline: "prune", Every: 24 * time.Hour, Latest: true, Paused: a.Quiet})
 	}
 	cron := c.Trigger.Schedule
 	if a.Quiet {

@@ -11,6 +11,7 @@ import (
 	"driftgate/internal/dataset"
 	"driftgate/internal/estimate"
 	"driftgate/internal/labelling"
+	"driftgate/internal/ledger"
 	"driftgate/internal/serving"
 	"driftgate/internal/trigger"
 	"driftgate/internal/web"
@@ -147,7 +148,7 @@ func (a *App) webOptions() web.Options {
 
 func (a *App) webDeps() web.Deps {
 	return web.Deps{
-		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: moves{a.registry, a}, Artifacts: artifacts{a.registry, a}, Accuracy: a.metrics,
+		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: moves{a.registry, a}, Artifacts: artifacts{a.registry, a, ledger.ByPerson}, Accuracy: a.metrics,
 		Ledger: a.ledger, Inbox: a.inbox, Pipelines: runs{a},
 		Compare:  a.compare,
 		Rollout:  a.pipelines.Rollout,

@@ -31,6 +31,7 @@ type Deps struct {
 	Evaluator Evaluator
 	Train     Trainer
 
+	Prune func(ctx context.Context) ([]dg.ModelRef, error) // deletes the models that the policy does not keep
 	// Accuracy is a version's own production accuracy, by its short name. Nil: not wanted.
 	Accuracy func(ctx context.Context, version string, window time.Duration, at time.Time) (dg.Accuracy, error)
 
@@ -69,6 +70,7 @@ type Registry interface {
 	RollbackFrom(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error)
 	Exposure(ctx context.Context) (dg.Exposure, error)
 	Expose(ctx context.Context, next, seen dg.Exposure) (dg.Exposure, error)
+	UploadOldStyle(ctx context.Context, ref dg.ModelRef, at time.Time) (keys []string, err error)
 }
 
 // Evaluator is what retrain asks; see evaluator.Evaluator.
@@ -110,6 +112,7 @@ type Options struct {
 	Gather     Gather
 	Gate       Gate
 	Rollout    rollout.Plan  // what comes after the gate
+	OldUploads bool          // copies of models in the old style, before and after a training
 	Progress   time.Duration // least wall time between two writes of progress; default 500ms
 	Now        func() time.Time
 	Logger     *slog.Logger

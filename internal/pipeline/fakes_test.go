@@ -88,6 +88,7 @@ type memoryRegistry struct {
 	models   map[dg.ModelRef]map[string][]byte
 	champion *dg.Champion
 	exposure *dg.Exposure
+	oldStyle []string
 	promoted int
 	fail     error // of the next Promote, after its effect
 }
@@ -141,6 +142,11 @@ func (m *memoryRegistry) RollbackFrom(_ context.Context, seen dg.Champion, reaso
 	m.champion = &dg.Champion{Version: now.Previous, Generation: now.Generation + 1, PromotedAt: m.clock.Now(),
 		Reason: "rollback: " + reason, ETag: fmt.Sprint("etag-", now.Generation+1)}
 	return *m.champion, nil
+}
+
+func (m *memoryRegistry) UploadOldStyle(_ context.Context, ref dg.ModelRef, at time.Time) ([]string, error) {
+	m.oldStyle = append(m.oldStyle, fmt.Sprintf("%s at %s", ref.Short(), at.UTC().Format(dg.TimeFormat)))
+	return nil, nil
 }
 
 func (m *memoryRegistry) Exposure(context.Context) (dg.Exposure, error) {

@@ -20,7 +20,7 @@ const (
 )
 
 // Names lists the pipelines.
-var Names = []string{"curate", "collect", "reconcile", "rollout", "retrain", "train"}
+var Names = []string{"curate", "collect", "reconcile", "rollout", "prune", "retrain", "train"}
 
 type metrics struct {
 	runs        *prometheus.CounterVec

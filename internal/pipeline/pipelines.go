@@ -31,6 +31,7 @@ func (p *Pipelines) Funcs() map[string]Func {
 		"collect":   passThrough("collect"),
 		"reconcile": passThrough("reconcile"),
 		"rollout":   passThrough("rollout"),
+		"prune":     passThrough("prune"),
 		"retrain":   retrain,
 		"train":     train,
 	}
@@ -43,6 +44,7 @@ func (p *Pipelines) Steps() map[string]Step {
 		"collect":   step(p.collect),
 		"reconcile": step(p.reconcile),
 		"rollout":   step(p.rollout),
+		"prune":     step(p.prune),
 
 		"gather":   step(p.gather),
 		"compose":  step(p.compose),
@@ -102,6 +104,16 @@ func (p *Pipelines) curate(ctx context.Context, _ string, in CurateInput) (any, 
 
 func (p *Pipelines) collect(ctx context.Context, _ string, _ any) (any, error) {
 	return p.d.Labelling.Collect(ctx)
+}
+
+// Pruned is what a prune run deleted.
+type Pruned struct {
+	Deleted []dg.ModelRef `json:"deleted"`
+}
+
+func (p *Pipelines) prune(ctx context.Context, _ string, _ any) (Pruned, error) {
+	gone, err := p.d.Prune(ctx)
+	return Pruned{append([]dg.ModelRef{}, gone...)}, err
 }
 
 func (p *Pipelines) reconcile(ctx context.Context, _ string, _ any) (any, error) {

@@ -200,6 +200,38 @@ func TestOneChallengerIsTriedAtATime(t *testing.T) {
 	}
 }
 
+func TestOldUploadsFrameATraining(t *testing.T) {
+	for _, wanted := range []bool{true, false} {
+		s := newStage(t)
+		before := s.crown(t)
+		s.p.o.OldUploads = wanted
+		result, err := s.retrain(t, s.run(t, "r"), trigger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.registry.Load(t.Context(), result.Challenger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		if wanted {
+			want = []string{before.Version.Short() + " at " + noon.Format(dg.TimeFormat), result.Challenger.Short() + " at " + a.Manifest.FinishedAt.UTC().Format(dg.TimeFormat)}
+		}
+		if !slices.Equal(s.registry.oldStyle, want) {
+			t.Errorf("copies %v, want %v", s.registry.oldStyle, want)
+		}
+	}
+}
+
+func TestPruningSaysWhatIsGone(t *testing.T) {
+	s := newStage(t)
+	s.p.d.Prune = func(context.Context) ([]dg.ModelRef, error) { return []dg.ModelRef{"sha256:aa"}, nil }
+	v, err := s.p.Funcs()["prune"](s.run(t, "prune-1"), nil)
+	if err != nil || !strings.Contains(string(v.(json.RawMessage)), `"deleted":["sha256:aa"]`) {
+		t.Errorf("%s, %v", v, err)
+	}
+}
+
 func TestWhatTheGateDidNotPassIsOnRecord(t *testing.T) {
 	s := newStage(t)
 	s.crown(t)

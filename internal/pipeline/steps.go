@@ -140,6 +140,9 @@ func (p *Pipelines) train(ctx context.Context, runID string, _ any) (trained, er
 		return trained{}, err
 	}
 	job.Store = p.d.Store
+	if err := p.copyOldStyle(ctx, job.Parent, job.StartedAt); err != nil {
+		return trained{}, err
+	}
 	files, err := p.d.Train(ctx, job, p.follow(ctx, runID))
 	p.metrics.samples.Set(0)
 	if err != nil {
@@ -165,12 +168,25 @@ func (p *Pipelines) save(ctx context.Context, runID string, _ any) (saved, error
 	if err != nil {
 		return saved{}, err
 	}
-	files, _, _, ok := readFiles(dir)
+	files, a, _, ok := readFiles(dir)
 	if !ok {
 		return saved{}, fmt.Errorf("pipeline: run %s: its trained artifact is gone from %s; start the run again: %w", runID, dir, dg.ErrNotFound)
 	}
 	ref, err := p.d.Registry.Save(ctx, files)
+	if err == nil {
+		err = p.copyOldStyle(ctx, ref, a.Manifest.FinishedAt)
+	}
 	return saved{ref, p.o.Now().UTC()}, err
+}
+
+// copyOldStyle keeps a model where the MobileNet lab kept them, if that is
+// wanted; a training without a parent has none to keep before it.
+func (p *Pipelines) copyOldStyle(ctx context.Context, ref dg.ModelRef, at time.Time) error {
+	if !p.o.OldUploads || ref == "" {
+		return nil
+	}
+	_, err := p.d.Registry.UploadOldStyle(ctx, ref, at)
+	return err
 }
 
 // interval is what a challenger is judged on: from the cause's start, when that
