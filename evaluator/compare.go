@@ -165,7 +165,7 @@ func (sh *sheet) remarks() (out []string) {
 	if sh.foreign > 0 {
 		out = append(out, fmt.Sprintf("%s%d labelled samples were left out: their label is in neither model's class list", where, sh.foreign))
 	}
-	return out
+	return append(out, sh.notes...)
 }
 
 // Differences closes one slot of event time for who watches subject beside

@@ -47,6 +47,7 @@ type sheet struct {
 	images  []ledger.SuiteImage // a sample each; without a width: nothing is known
 	faults  []error             // of images that could not be read, the first few
 	weights []float64           // predictions that each sample stands for
+	cut     []part              // its parts, once they are asked for
 }
 
 // maxFaults bounds how many broken images are remembered.

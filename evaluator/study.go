@@ -132,11 +132,8 @@ func (e *Evaluator) Study(ctx context.Context, refs []dg.ModelRef, iv dg.Interva
 	if out.Lineage, err = e.lineage(ctx, vs); err != nil {
 		return Study{}, fmt.Errorf("evaluator: lineage of %s: %w", names(vs), err)
 	}
-	for _, v := range vs[1:] {
-		if d := v.Manifest.Dataset; d != vs[0].Manifest.Dataset {
-			out.Notes = append(out.Notes, fmt.Sprintf("the test suite is that of %s, the dataset of %s; %s learned from %s, which may hold images of it under other names",
-				vs[0].Manifest.Dataset, vs[0].ref.Short(), v.ref.Short(), d))
-		}
+	for _, sh := range sheets {
+		out.Notes = append(out.Notes, sh.notes...)
 	}
 	return out, nil
 }
@@ -183,9 +180,11 @@ func (sh *sheet) pair(a, b int) SuitePair {
 		return out // no pairs
 	}
 	out.Difference = Bounded{d.Difference, d.Lower, d.Upper, d.Pairs}
-	parts := sh.parts(len(pairs))
-	for _, part := range parts {
-		if delta, ok := part.delta(s, alpha/float64(len(parts))); ok {
+	if sh.cut == nil { // the same for every two versions
+		sh.cut = sh.parts(s, len(pairs))
+	}
+	for _, part := range sh.cut {
+		if delta, ok := part.delta(s, alpha/float64(len(sh.cut))); ok {
 			out.Parts = append(out.Parts, delta)
 		}
 	}
@@ -199,13 +198,14 @@ const minPart = 20
 // part is the samples that share an attribute.
 type part struct {
 	Attribute
-	ids map[string]bool
+	ids   map[string]bool
+	share float64 // of all predictions
 }
 
 // parts lists the parts of a suite that are worth a look, those of one
 // attribute together, in order; confidence is not among them, as it differs
 // between versions.
-func (sh *sheet) parts(whole int) []part {
+func (sh *sheet) parts(s strata, whole int) []part {
 	at := map[Attribute]map[string]bool{}
 	for i, s := range sh.samples {
 		if !sh.complete(i) {
@@ -218,12 +218,12 @@ func (sh *sheet) parts(whole int) []part {
 			at[a][s.id] = true
 		}
 	}
-	var out []part
+	out := []part{}
 	for _, by := range []string{ByClass, BySource, ByBrightness, BySize, ByTime} {
 		from := len(out)
 		for a, ids := range at {
 			if a.By == by && len(ids) >= minPart && len(ids) < whole {
-				out = append(out, part{a, ids})
+				out = append(out, part{a, ids, s.share(func(p Pair) bool { return ids[p.ID] })})
 			}
 		}
 		slices.SortFunc(out[from:], func(x, y part) int {
@@ -242,7 +242,7 @@ func (sh *sheet) parts(whole int) []part {
 func (p part) delta(s strata, alpha float64) (PartDelta, bool) {
 	in := func(x Pair) bool { return p.ids[x.ID] }
 	d, err := estimate.PairedDifferenceAt(s.tally(in), alpha)
-	share := s.share(in)
+	share := p.share
 	if err != nil || share <= 0 {
 		return PartDelta{}, false
 	}

@@ -27,11 +27,15 @@ type suite struct {
 	Suite
 	key        string // under which predictions on it are kept
 	samples    []sample
-	population []dg.StratumCount                                   // what they stand for; nil: all weigh alike
-	foreign    int                                                 // left out for a label outside the class list
-	drifted    bool                                                // its images are not as they were taken
-	file       func(ctx context.Context, s sample) ([]byte, error) // an image as it is stored; nil where images are no files
-	open       func(ctx context.Context) (see, error)
+	population []dg.StratumCount // what they stand for; nil: all weigh alike
+	foreign    int               // left out for a label outside the class list
+	drifted    bool              // its images are not as they were taken
+	notes      []string          // what a reader must know of it
+
+	// file reads an image as it is stored; nil where images are no files. open
+	// makes ready to see the images.
+	file func(ctx context.Context, s sample) ([]byte, error)
+	open func(ctx context.Context) (see, error)
 }
 
 // see returns the image of a sample. [dg.ErrInvalid] and [dg.ErrNotFound] are
@@ -60,13 +64,25 @@ func (e *Evaluator) open(ctx context.Context, vs []*version, rule SuiteRule, iv 
 		s, err = e.heldout(ctx, vs, iv)
 	case KindTest:
 		s, err = e.tested(ctx, vs, dataset.Ref(vs[0].Manifest.Dataset))
-		s.Kind = KindTest
+		s.Kind, s.notes = KindTest, otherDatasets(vs)
 	default:
 		s, err = e.special(ctx, vs, rule)
 		s.Kind = KindSpecial
 	}
 	s.Name, s.Floor = rule.Name, rule.Floor
 	return s, err
+}
+
+// otherDatasets warns of versions that learned from another dataset than the
+// one whose test split is taken.
+func otherDatasets(vs []*version) (notes []string) {
+	for _, v := range vs[1:] {
+		if d := v.Manifest.Dataset; d != vs[0].Manifest.Dataset {
+			notes = append(notes, fmt.Sprintf("the test suite is that of %s, the dataset of %s; %s learned from %s, which may hold images of it under other names",
+				vs[0].Manifest.Dataset, vs[0].ref.Short(), v.ref.Short(), d))
+		}
+	}
+	return notes
 }
 
 // seen is what any of the versions was trained on.

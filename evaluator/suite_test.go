@@ -1,6 +1,7 @@
 package evaluator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -8,11 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
+	"driftgate/internal/objstore"
 )
 
 // heap lays 30 test images of the shop into class folders, by the given names of
@@ -218,5 +222,94 @@ func TestBandsNameEveryImage(t *testing.T) {
 	}
 	if got := (Options{Now: func() time.Time { return noon }}).now(); !got.Equal(noon) {
 		t.Errorf("now is %s", got)
+	}
+}
+
+// counted is a shelf that knows how many images are read at once.
+type counted struct {
+	*shelf
+	now, most atomic.Int64
+}
+
+func (c *counted) Get(ctx context.Context, bucket, key string) ([]byte, objstore.Object, error) {
+	n := c.now.Add(1)
+	defer c.now.Add(-1)
+	for m := c.most.Load(); n > m && !c.most.CompareAndSwap(m, n); m = c.most.Load() {
+	}
+	time.Sleep(10 * time.Microsecond) // so that they overlap
+	return c.shelf.Get(ctx, bucket, key)
+}
+
+func TestOnlyWorkersReadAtOnce(t *testing.T) {
+	s := newShop(t)
+	c := &counted{shelf: s.shelf}
+	s.Images, s.Predictions = c, nil
+	if _, err := s.evaluator(Options{Workers: 3, Batch: 16}).Judge(t.Context(), baseRef, secondRef, day); err != nil {
+		t.Fatal(err)
+	}
+	if most := c.most.Load(); most != 3 {
+		t.Errorf("%d images were read at once, want 3", most)
+	}
+}
+
+// TestJudgementsAtOnceAgree has several people ask while nothing is stored yet.
+func TestJudgementsAtOnceAgree(t *testing.T) {
+	s := newShop(t)
+	e := s.evaluator(Options{})
+	said := make([]string, 4)
+	var wg sync.WaitGroup
+	for i := range said {
+		wg.Go(func() {
+			c, err := e.Judge(t.Context(), baseRef, harmedRef, day)
+			if err != nil {
+				t.Error(err)
+			}
+			page, err := e.Discordant(t.Context(), baseRef, harmedRef, day, KindTest, OnlyA, "", 5)
+			if err != nil {
+				t.Error(err)
+			}
+			said[i] = fmt.Sprint(c, page)
+		})
+	}
+	wg.Wait()
+	for i := range said {
+		if said[i] != said[0] || said[i] == "" {
+			t.Errorf("one hears %s, another %s", said[0], said[i])
+		}
+	}
+}
+
+func TestLabelsWithoutPredictionsAreNotWeighed(t *testing.T) {
+	s := newShop(t)
+	l := openLedger(t)
+	s.Labels, s.Predictions = l, nil
+	for i := range 60 { // a clean bucket that others have filled, of two reasons
+		class := int(s.set.Test.Labels[i])
+		key := dg.SampleKey(class, fmt.Sprintf("f%02d.png", i))
+		s.shelf.objects[buckets.Clean+"/"+key] = s.png(t, i)
+		sample := dg.Sample{Key: key, PredictedClass: s.set.Classes[class], Confidence: .4 + .5*float64(i%2), Timestamp: noon.Add(time.Duration(i) * time.Second)}
+		if err := l.SetForeignLabel(t.Context(), sample, s.set.Classes[class]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := s.evaluator(Options{}).Report(t.Context(), baseRef, day)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := suiteOf(t, r, KindHeldout)
+	if got.Samples != 60 || got.Weighted || !strings.Contains(strings.Join(r.Notes, " "), "not weighed") {
+		t.Errorf("%+v, notes %q: want 60 samples, not weighted, and a note", got.Suite, r.Notes)
+	}
+}
+
+func TestFoldersNameTheirClass(t *testing.T) {
+	label := dataset.Labeller(dg.FashionMNIST)
+	for rel, want := range map[string]string{
+		"Coat/a.png": "Coat", "class_04/a.png": "Coat", "class_04/b/a.png": "Coat", "T-shirt-top/a.png": "T-shirt/top", "T-shirt/top/a.png": "T-shirt/top",
+		"a.png": "", "Coat": "", "Coat/": "", "Hat/a.png": "", "T-shirt/top": "", "": "", "/": "",
+	} {
+		if got := folderLabel(rel, label); got != want {
+			t.Errorf("%q is of class %q, want %q", rel, got, want)
+		}
 	}
 }
