@@ -137,6 +137,10 @@ func makeFixture(t *testing.T) {
 	}
 	f.images = map[string][]byte{}
 	stock(t, l, dataset.Synthetic(dataset.SyntheticOptions{Seed: 6, Test: 650}), 2000, func(key string, body []byte) { f.images[key] = body })
+	// Two of the versions have been judged before: what each answered is kept.
+	if _, err := shopOf(t, l).evaluator(Options{}).Study(t.Context(), []dg.ModelRef{baseRef, harmedRef}, day); err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +176,12 @@ func newShop(t *testing.T) *shop {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	return shopOf(t, l)
+}
+
+// shopOf lays the fixture's images and versions around a ledger.
+func shopOf(t *testing.T, l *ledger.Ledger) *shop {
+	t.Helper()
 	s := &shop{set: fixture.set, shelf: &shelf{objects: map[string][]byte{}}, ledger: l}
 	for key, body := range fixture.images {
 		s.shelf.objects[buckets.Clean+"/"+key] = body

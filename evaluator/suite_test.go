@@ -142,6 +142,9 @@ func TestTrainedOnImagesAreInNoSuite(t *testing.T) {
 
 func TestStoredAnswersNeedNoImage(t *testing.T) {
 	s := newShop(t)
+	if err := s.ledger.PrunePredictions(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
 	refs := []dg.ModelRef{baseRef, harmedRef}
 	first, err := s.evaluator(Options{}).Study(t.Context(), refs, day)
 	if err != nil {
@@ -255,6 +258,9 @@ func TestOnlyWorkersReadAtOnce(t *testing.T) {
 // TestJudgementsAtOnceAgree has several people ask while nothing is stored yet.
 func TestJudgementsAtOnceAgree(t *testing.T) {
 	s := newShop(t)
+	if err := s.ledger.PrunePredictions(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
 	e := s.evaluator(Options{})
 	said := make([]string, 4)
 	var wg sync.WaitGroup
