@@ -98,6 +98,10 @@ func TestAModelIsCarriedToAnotherInstallation(t *testing.T) {
 	if code != exitFailed || !strings.Contains(out, "not signed") || !strings.Contains(stderr, "1 of 1 versions would not be loaded") {
 		t.Errorf("verify of an unsigned model: exit code %d\n%s%s", code, out, stderr)
 	}
+	code, _, stderr = drive(t, append([]string{"models", "export", short, "none.tar", "--dir", here}, trust...)...)
+	if code != exitRefused || !strings.Contains(stderr, "models sign "+short) {
+		t.Errorf("export of an unsigned model: exit code %d\n%s", code, stderr)
+	}
 	driven(t, "models", "sign", short, "--dir", here, "--set", "models.signing_key=signing.pem")
 	if out := driven(t, append([]string{"models", "show", "champion", "--dir", here}, trust...)...); !strings.Contains(out, "trusted") || !strings.Contains(out, short) {
 		t.Errorf("show prints\n%s", out)

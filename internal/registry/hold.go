@@ -66,7 +66,7 @@ func (r *Registry) held(ctx context.Context, ref dg.ModelRef) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if time.Since(o.Modified) < holdFor { // the store's time, not the model's
+		if r.wall().Sub(o.Modified) < holdFor {
 			return true, nil
 		}
 		if err := r.store.Delete(ctx, r.bucket, o.Key); err != nil {

@@ -82,6 +82,7 @@ type Registry struct {
 	o       Options
 	log     *slog.Logger
 	metrics *metrics
+	wall    func() time.Time // the store's clock, whatever Options.Now plays
 
 	mu        sync.Mutex
 	manifests map[dg.ModelRef]network.Manifest
@@ -96,7 +97,7 @@ func New(store *objstore.Store, bucket string, o Options) *Registry {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Registry{store: store, bucket: bucket, o: o, log: o.Logger.With("component", "registry"),
-		metrics: newMetrics(o.Registerer, o.Model), manifests: map[dg.ModelRef]network.Manifest{}}
+		metrics: newMetrics(o.Registerer, o.Model), wall: time.Now, manifests: map[dg.ModelRef]network.Manifest{}}
 }
 
 // validRef demands "sha256:" and 64 hex digits; the error is [dg.ErrInvalid].

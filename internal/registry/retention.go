@@ -171,7 +171,7 @@ func (r *Registry) sweep(ctx context.Context) error {
 		}
 		name, ok := strings.CutSuffix(strings.TrimPrefix(o.Key, artifacts), "/"+markFile)
 		ref := dg.ModelRef(refPrefix + name)
-		if !ok || validRef(ref) != nil || time.Since(o.Modified) < holdFor {
+		if !ok || validRef(ref) != nil || r.wall().Sub(o.Modified) < holdFor {
 			continue
 		}
 		_, err := r.store.Put(ctx, r.bucket, o.Key, markContents(), objstore.PutOptions{IfMatch: o.ETag, ContentType: contentType(o.Key)})

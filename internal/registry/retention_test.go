@@ -125,6 +125,43 @@ func TestAPruneThatWasCutOffIsCompletedOrForgotten(t *testing.T) {
 	if got := w.stored(); !slices.Equal(got, sorted(a, champion.Version)) {
 		t.Errorf("listed %v", got)
 	}
+	// An hour later the first is forgotten, since the policy keeps it, and the
+	// second is completed.
+	if gone, err := w.later(0).InAnHour().Prune(ctx, registry.Retention{Keep: 9}); err != nil || len(gone) != 0 {
+		t.Errorf("pruned %v, %v", gone, err)
+	}
+	if c := w.promote(a, champion, ""); c.Version != a {
+		t.Errorf("promoted %+v", c)
+	}
+	if keys, err := w.store.Bucket(w.bucket).Keys(ctx, strings.TrimSuffix(w.key(b, ""), "/")); err != nil || len(keys) != 0 {
+		t.Errorf("left of the other: %v, %v", keys, err)
+	}
+}
+
+func TestAHeldModelIsNotDeletedUnlessItsHolderDied(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.promote(w.save(1), dg.Champion{}, "")
+	a := w.save(2)
+	time.Sleep(1100 * time.Millisecond)
+	b := w.save(3)
+	hold := strings.Replace(w.key(a, "somebody"), "artifacts/", "holds/", 1)
+	w.put(hold, []byte("{}"))
+	if gone, err := w.later(time.Hour).Prune(ctx, registry.Retention{Keep: 1}); err != nil || len(gone) != 0 {
+		t.Errorf("pruned %v, %v while it was held", gone, err)
+	}
+	if got := w.stored(); len(got) != 3 {
+		t.Errorf("left %v", got)
+	}
+	if _, err := w.store.Stat(ctx, w.bucket, w.key(a, "deleting.json")); !errors.Is(err, dg.ErrNotFound) {
+		t.Errorf("the mark stayed: %v", err)
+	}
+	gone, err := w.later(time.Hour).InAnHour().Prune(ctx, registry.Retention{Keep: 1})
+	if err != nil || !slices.Equal(gone, []dg.ModelRef{a}) {
+		t.Errorf("pruned %v, %v, want %s and not %s", gone, err, a.Short(), b.Short())
+	}
+	if _, err := w.store.Stat(ctx, w.bucket, hold); !errors.Is(err, dg.ErrNotFound) {
+		t.Errorf("the dead holder's hold stayed: %v", err)
+	}
 }
 
 func TestAModelIsNeverDeletedWhileItBecomesChampion(t *testing.T) {
