@@ -32,18 +32,15 @@ const weakLevel = 1 - estimate.Confidence
 //
 // Having looked at many is corrected for by Holm's procedure over every
 // candidate, pairs that are not returned too: the chance of calling any slice
-// weak that is not is at most .05. Why not a permutation test of the maximum,
+// weak that is not is at most .05, half of it for the single slices and half for
+// the pairs, which are ten times as many. Why not a permutation test of the maximum,
 // which would find somewhat smaller weaknesses: shuffling answers is exact only
 // where nothing is weak at all, and only where weights and attributes have
 // nothing to do with each other. Here low confidence is both an attribute and
 // the reason for a weight; and the same suite must give the same page twice.
 func WeakSlices(items []Item, population []dg.StratumCount) []Slice {
 	u := newSuiteItems(items, population)
-	type found struct {
-		Slice
-		single bool
-	}
-	var all []found
+	var all []candidateSlice
 	singles := map[int]estimate.Part{}
 	for id, at := range u.singles() {
 		part := u.part(at)
@@ -51,7 +48,7 @@ func WeakSlices(items []Item, population []dg.StratumCount) []Slice {
 		if rest := u.less(u.whole, part); len(at) >= minSliceItems && rest.Samples() >= minSliceItems {
 			s := u.slice(part, rest, estimate.WeakerP(part, rest))
 			s.By, s.Value = u.names[id].By, u.names[id].Value
-			all = append(all, found{s, true})
+			all = append(all, candidateSlice{s, true})
 		}
 	}
 	for ids, at := range u.crosses() {
@@ -60,32 +57,54 @@ func WeakSlices(items []Item, population []dg.StratumCount) []Slice {
 		if rest.Samples() < minSliceItems {
 			continue
 		}
-		p := 1. // not below weakLevel: how far above it changes nothing
+		s := Slice{PValue: 1} // not below weakLevel: how far above it changes nothing
 		first, second := u.less(singles[ids[0]], part), u.less(singles[ids[1]], part)
 		if estimate.Weaker(part, rest, weakLevel) && estimate.Weaker(part, first, weakLevel) && estimate.Weaker(part, second, weakLevel) {
-			p = max(estimate.WeakerP(part, rest), estimate.WeakerP(part, first), estimate.WeakerP(part, second))
+			s = u.slice(part, rest, max(estimate.WeakerP(part, rest), estimate.WeakerP(part, first), estimate.WeakerP(part, second)))
 		}
 		a, b := u.names[ids[0]], u.names[ids[1]]
-		s := u.slice(part, rest, p)
 		s.By, s.Value = a.By+"+"+b.By, a.Value+"+"+b.Value
-		all = append(all, found{s, false})
+		all = append(all, candidateSlice{s, false})
 	}
-	ps := make([]float64, len(all))
-	for i, s := range all {
-		ps[i] = s.PValue
-	}
-	var out []Slice
-	for i, adjusted := range estimate.Holm(ps) {
-		s := all[i].Slice
-		s.Adjusted, s.Weak = adjusted, adjusted <= weakLevel
-		if all[i].single || s.Weak {
-			out = append(out, s)
-		}
-	}
+	out := corrected(all)
 	slices.SortFunc(out, func(a, b Slice) int {
 		return cmp.Or(cmp.Compare(a.PValue, b.PValue), cmp.Compare(a.Accuracy.Value, b.Accuracy.Value),
 			strings.Compare(a.By, b.By), strings.Compare(a.Value, b.Value))
 	})
+	return out
+}
+
+// candidateSlice is a slice that was tested: a single one, or a pair.
+type candidateSlice struct {
+	Slice
+	single bool
+}
+
+// corrected are the single slices and the weak pairs, their p-values corrected
+// within their kind, and for there being two kinds.
+func corrected(all []candidateSlice) (out []Slice) {
+	families := 0.
+	for _, single := range []bool{true, false} {
+		if slices.ContainsFunc(all, func(f candidateSlice) bool { return f.single == single }) {
+			families++
+		}
+	}
+	for _, single := range []bool{true, false} {
+		var family []Slice
+		var ps []float64
+		for _, f := range all {
+			if f.single == single {
+				family, ps = append(family, f.Slice), append(ps, f.PValue)
+			}
+		}
+		for i, adjusted := range estimate.Holm(ps) {
+			s := family[i]
+			s.Adjusted = min(1, families*adjusted)
+			if s.Weak = s.Adjusted <= weakLevel; s.Weak || single {
+				out = append(out, s)
+			}
+		}
+	}
 	return out
 }
 

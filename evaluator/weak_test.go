@@ -64,7 +64,7 @@ func cutUp(rng *rand.Rand, n int, weighted bool, weak plant) (items []Item, popu
 }
 
 // TestNoWeakSlicesWhereThereAreNone is the promise about having looked at many:
-// in suites without any weakness, of two to three hundred candidates, some is
+// in suites without any weakness, of up to 350 candidates, some is
 // called weak in at most 5% of the suites.
 func TestNoWeakSlicesWhereThereAreNone(t *testing.T) {
 	runs := 25
