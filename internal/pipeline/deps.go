@@ -32,6 +32,9 @@ type Deps struct {
 	Train     Trainer
 
 	Prune func(ctx context.Context) ([]dg.ModelRef, error) // deletes the models that the policy does not keep
+	// Experiments is where trainings and evaluations are recorded. Nil: nowhere.
+	Experiments Experiments
+
 	// Accuracy is a version's own production accuracy, by its short name. Nil: not wanted.
 	Accuracy func(ctx context.Context, version string, window time.Duration, at time.Time) (dg.Accuracy, error)
 

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"time"
@@ -109,7 +110,8 @@ func (p *Pipelines) Finished(r ledger.Run, took time.Duration) {
 	}
 	if r.Pipeline == "retrain" || r.Pipeline == "train" {
 		p.metrics.samples.Set(0)
-		p.removeDir(r.ID) // of a failed or cancelled run; of others it is gone
+		p.recordEnd(context.Background(), r) // before what it reads is gone
+		p.removeDir(r.ID)                    // of a failed or cancelled run; of others it is gone
 	}
 	if r.Pipeline != "retrain" {
 		return

@@ -143,7 +143,8 @@ func (p *Pipelines) train(ctx context.Context, runID string, _ any) (trained, er
 	if err := p.copyOldStyle(ctx, job.Parent, job.StartedAt); err != nil {
 		return trained{}, err
 	}
-	files, err := p.d.Train(ctx, job, p.follow(ctx, runID))
+	say, record := p.follow(ctx, runID), p.trainingBegins(ctx, runID, job)
+	files, err := p.d.Train(ctx, job, func(t trainer.Progress) { say(t); record(t) })
 	p.metrics.samples.Set(0)
 	if err != nil {
 		return trained{}, err
@@ -174,6 +175,7 @@ func (p *Pipelines) save(ctx context.Context, runID string, _ any) (saved, error
 	}
 	ref, err := p.d.Registry.Save(ctx, files)
 	if err == nil {
+		p.trainingDone(ctx, runID, ref, a.Manifest)
 		err = p.copyOldStyle(ctx, ref, a.Manifest.FinishedAt)
 	}
 	return saved{ref, p.o.Now().UTC()}, err
@@ -238,13 +240,14 @@ func (p *Pipelines) evaluate(ctx context.Context, runID string, in awaitInput) (
 	if err != nil {
 		return judged{}, err
 	}
-	iv := p.interval(in.Since)
+	iv, began := p.interval(in.Since), p.o.Now().UTC()
 	c, err := p.d.Evaluator.Judge(ctx, champion.Version, in.Challenger, iv)
 	if errors.Is(err, dg.ErrTooFewSamples) {
 		c = dg.Comparison{Champion: champion.Version, Challenger: in.Challenger, Reasons: []string{err.Error()}}
 	} else if err != nil {
 		return judged{}, err
 	}
+	p.judgementMade(ctx, runID, iv, began, c)
 	if c.Pairs > 0 {
 		p.metrics.evaluated("heldout", map[dg.ModelRef]float64{champion.Version: c.ChampionAccuracy, in.Challenger: c.ChallengerAccuracy})
 	}
