@@ -78,6 +78,13 @@ func (m moves) EndTrial(ctx context.Context, reason string) (driftgate.Exposure,
 	return e, nil
 }
 
+// Reject keeps a person's word that a version does not take over. Nothing that
+// serves changes, so here the record is all there is, and its failure counts.
+func (m moves) Reject(ctx context.Context, ref driftgate.ModelRef, reason string) error {
+	return m.app.ledger.AddEvent(ctx, ledger.Event{At: m.app.Now().UTC(), Kind: ledger.EventRejection, Model: m.app.Config.Model,
+		ModelVersion: ref.Short(), Text: reason, Who: ledger.ByPerson})
+}
+
 // seen is the exposure record of the moment; the zero one where there is none.
 func (m moves) seen(ctx context.Context) (driftgate.Exposure, error) {
 	e, err := m.Exposure(ctx)

@@ -150,6 +150,8 @@ func (a *App) webDeps() web.Deps {
 	return web.Deps{
 		Serving: a.serving, Labelling: shared{a.labelling, &a.moving}, Models: moves{a.registry, a}, Artifacts: artifacts{a.registry, a, ledger.ByPerson}, Accuracy: a.metrics,
 		Ledger: a.ledger, Inbox: a.inbox, Pipelines: runs{a},
+		Evaluation: &web.Evaluation{Interval: a.judged, Report: a.evaluator.Report, Study: a.evaluator.Study,
+			Discordant: a.evaluator.Discordant, Picture: a.evaluator.Picture},
 		Compare:  a.compare,
 		Rollout:  a.pipelines.Rollout,
 		Ingest:   a.ingest,
@@ -174,7 +176,12 @@ func (a *App) statsd(ctx context.Context) error {
 
 // compare judges two versions on the labels of the gate's window.
 func (a *App) compare(ctx context.Context, champion, challenger driftgate.ModelRef) (driftgate.Comparison, error) {
+	return a.evaluator.Judge(ctx, champion, challenger, a.judged())
+}
+
+// judged is the gate's window, up to now: what versions are judged on when
+// nobody says otherwise.
+func (a *App) judged() driftgate.Interval {
 	now := a.Now().UTC()
-	iv := driftgate.Interval{Start: now.Add(-a.Config.Gate.Window), End: now.Add(time.Second)}
-	return a.evaluator.Judge(ctx, champion, challenger, iv)
+	return driftgate.Interval{Start: now.Add(-a.Config.Gate.Window), End: now.Add(time.Second)}
 }

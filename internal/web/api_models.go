@@ -73,6 +73,7 @@ func (s *server) addModelAPI(api huma.API) {
 		return s.compareRefs(ctx, in.A, in.B)
 	})
 	s.addRolloutAPI(api)
+	s.addCompareAPI(api)
 	promote := op("promote", "POST", "/promote", "Models", "Make a version the champion")
 	promote.Errors = append(promote.Errors, http.StatusNotFound, http.StatusConflict)
 	register(s, api, promote, func(ctx context.Context, in *struct {

@@ -112,14 +112,18 @@ func TestTimeTicksAreRoundAndFew(t *testing.T) {
 	}
 }
 
-func TestTheDifferenceBarKeepsOrderAndCentre(t *testing.T) {
-	for _, c := range []dg.Comparison{{Difference: .067, Lower: .031, Upper: .104}, {Difference: -.4, Lower: -.6, Upper: -.1}, {Lower: -.001, Upper: .001}} {
-		b := barOf(c)
-		if !(b.Low <= b.At && b.At <= b.High) || b.Low < 0 || b.High > b.Width || b.Zero != b.Width/2 || len(b.Ticks) < 3 || len(b.Ticks) > 11 {
-			t.Errorf("%+v: %+v", c, b)
+func TestADifferenceKeepsOrderCentreAndSign(t *testing.T) {
+	for _, tt := range []struct {
+		value, lower, upper float64
+		class               string
+	}{{.067, .031, .104, "delta-better"}, {-.4, -.6, -.1, "delta-worse"}, {0, -.001, .001, ""}, {.9, -1, 1, ""}, {1, 1, 1, "delta-better"}} {
+		scale := deltaScaleOf(max(math.Abs(tt.lower), math.Abs(tt.upper)))
+		d := scale.row(tt.value, tt.lower, tt.upper)
+		if !(d.Low <= d.At && d.At <= d.High) || d.Low < 0 || d.High > 100 || d.Zero != 50 || d.Class != tt.class || len(scale.ticks()) != 5 {
+			t.Errorf("%+v: %+v", tt, d)
 		}
-	}
-	if b := barOf(dg.Comparison{Lower: math.NaN()}); b.Width != 0 {
-		t.Errorf("a missing bound is drawn: %+v", b)
+		if (tt.value > 0) != (d.At > 50) {
+			t.Errorf("%+v: the dot is on the wrong side, at %g", tt, d.At)
+		}
 	}
 }

@@ -32,6 +32,8 @@ type Deps struct {
 	Inbox     Inbox
 	Pipelines Pipelines
 
+	// Evaluation judges versions at length; nil: this gateway doesn't.
+	Evaluation *Evaluation
 	// Compare judges a challenger against a champion on held-out labels. It may
 	// take seconds; the web keeps no result.
 	Compare func(ctx context.Context, champion, challenger dg.ModelRef) (dg.Comparison, error)
@@ -95,6 +97,8 @@ type Models interface {
 	Try(ctx context.Context, ref dg.ModelRef, stage dg.Stage, share float64, reason string) (dg.Exposure, error)
 	// EndTrial ends what is exposed.
 	EndTrial(ctx context.Context, reason string) (dg.Exposure, error)
+	// Reject keeps it on record that a version does not take over.
+	Reject(ctx context.Context, ref dg.ModelRef, reason string) error
 }
 
 // Accuracy is what the web asks of [metrics.Metrics].
@@ -116,6 +120,8 @@ type Ledger interface {
 	Runs(ctx context.Context, pipeline string, limit int) ([]ledger.Run, error)
 	Triggers(ctx context.Context, limit int) ([]ledger.TriggerRecord, error)
 	Events(ctx context.Context, iv dg.Interval) ([]ledger.Event, error)
+	// Revision tells whether anything has been written since.
+	Revision(ctx context.Context) (ledger.Revision, error)
 }
 
 // Inbox records a trigger and its answer before anybody is told that it was

@@ -84,3 +84,7 @@ func (f fakePipelines) Backfill(_ context.Context, p string, iv dg.Interval) ([]
 	}
 	return ids, err
 }
+
+func (f fakeLedger) Revision(context.Context) (ledger.Revision, error) {
+	return ledger.Revision{}, nil
+}

@@ -56,6 +56,10 @@ type fake struct {
 	labels    map[string]string
 	promoted  dg.ModelRef
 	tried     dg.Exposure
+	rejected  []string
+	verdict   dg.Verdict    // of studies
+	evalErr   error         // of the evaluator
+	evalWait  chan struct{} // the evaluator's answers wait until it is closed
 	cancelled string
 	predicted int
 	block     chan struct{}
@@ -63,20 +67,20 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{decision: dg.Accepted, state: estimate.Quiet, corrected: map[string]string{}, labels: map[string]string{}}
+	return &fake{verdict: dg.Promote, decision: dg.Accepted, state: estimate.Quiet, corrected: map[string]string{}, labels: map[string]string{}}
 }
 
 func (f *fake) deps() Deps {
 	return Deps{
 		Serving: f, Labelling: fakeLabels{f}, Models: fakeModels{f}, Accuracy: fakeAccuracy{f}, Ledger: fakeLedger{f}, Inbox: f, Pipelines: fakePipelines{f},
 		Rollout: func(context.Context) (rollout.Status, error) {
-			return rollout.Status{Subject: champRef, Against: oldRef, Why: "the fresh champion is watched"}, nil
+			return rollout.Status{Exposure: f.tried, Subject: champRef, Against: oldRef, Why: "the fresh champion is watched",
+				Evidence: rollout.Evidence{Slots: 3, Pairs: 214, Difference: .012, Lower: -.02, Upper: .04, Worse: 2.4, Better: .3, Threshold: 20}}, nil
 		},
 		Compare: func(_ context.Context, a, b dg.ModelRef) (dg.Comparison, error) {
-			return dg.Comparison{Champion: a, Challenger: b, Pairs: 412, BothRight: 290, OnlyChampion: 14, OnlyChallenger: 61, BothWrong: 47, PValue: 0.00041,
-				Difference: 0.067, Lower: 0.031, Upper: 0.104, ChampionAccuracy: 0.781, ChallengerAccuracy: 0.848, Verdict: dg.Promote,
-				Reasons: []string{"the weighted difference is above zero with 95% certainty: +6.7 points, +3.1 to +10.4", "412 held-out pairs, at least 200 are needed"}}, nil
+			return testComparison(a, b), nil
 		},
+		Evaluation: f.evaluation(),
 		Ingest: func(context.Context, IngestRequest) (any, error) {
 			return map[string]any{"dataset": "synthetic@0123456789ab"}, nil
 		},
@@ -84,6 +88,12 @@ func (f *fake) deps() Deps {
 		Check:   func(context.Context) (any, error) { return map[string]any{"ok": true}, nil },
 		Reload:  func(context.Context) (any, error) { return map[string]any{"changed": []string{"log.level"}}, nil },
 	}
+}
+
+func testComparison(a, b dg.ModelRef) dg.Comparison {
+	return dg.Comparison{Champion: a, Challenger: b, Pairs: 412, BothRight: 290, OnlyChampion: 14, OnlyChallenger: 61, BothWrong: 47, PValue: 0.00041,
+		Difference: 0.067, Lower: 0.031, Upper: 0.104, ChampionAccuracy: 0.781, ChallengerAccuracy: 0.848, Verdict: dg.Promote,
+		Reasons: []string{"the weighted difference is above zero with 95% certainty: +6.7 points, +3.1 to +10.4", "412 held-out pairs, at least 200 are needed"}}
 }
 
 func testServer(t testing.TB, f *fake, change ...func(*Options)) *server {
@@ -289,6 +299,12 @@ func (f fakeModels) Champion(context.Context) (dg.Champion, error) {
 func (f fakeModels) Try(_ context.Context, ref dg.ModelRef, stage dg.Stage, share float64, reason string) (dg.Exposure, error) {
 	f.tried = dg.Exposure{Model: "garments", Challenger: ref, Against: champRef, Stage: stage, Share: share, Step: dg.ByHand, Reason: reason}
 	return f.tried, nil
+}
+func (f fakeModels) Reject(_ context.Context, ref dg.ModelRef, reason string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fake.rejected = append(f.fake.rejected, ref.Short()+" "+reason)
+	return nil
 }
 func (f fakeModels) EndTrial(_ context.Context, reason string) (dg.Exposure, error) {
 	if f.tried.Challenger == "" {

@@ -2,16 +2,21 @@ package web
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
 	dg "driftgate"
+	"driftgate/internal/registry"
+	"driftgate/internal/rollout"
 )
 
 type modelsPage struct {
@@ -19,15 +24,30 @@ type modelsPage struct {
 	Champion    dg.Champion
 	HasChampion bool
 	Rows        []modelRow
-	History     []dg.Champion
+	Rest        int // older versions, not shown
+	Rollout     *rolloutBox
+	Wide        Timeline
+	Narrow      Timeline
+	Moves       []moveBody
 }
 
+// modelRow is one version in the table.
 type modelRow struct {
 	modelBody
-	Test    float64
-	HasTest bool
-	Ago     string
+	Test       float64
+	HasTest    bool
+	Production dg.Estimate // on what it served
+	HasServed  bool        // ... and Production is known
+	Plot       Plot        // of Production
+	Ago        string
+	From       string // what it learned from, in words
 }
+
+const (
+	shownModels = 40 // rows of the table
+	shownMoves  = 30
+	servedSpan  = 30 * 24 * time.Hour // what a version's production accuracy looks back on
+)
 
 func (s *server) getModels(c *gin.Context) {
 	ctx := c.Request.Context()
@@ -36,123 +56,227 @@ func (s *server) getModels(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	page := modelsPage{layout: s.layout(c, "models", "Models"), History: history}
+	page := modelsPage{layout: s.layout(c, "models", "Models")}
 	if page.Champion, page.HasChampion, err = s.champion(ctx); err != nil {
 		s.fail(c, err)
 		return
 	}
-	for _, e := range entries {
-		row := modelRow{modelBody: modelOf(e), Ago: age(page.Now, e.SavedAt)}
-		row.Test, row.HasTest = row.Manifest.Metrics["test_accuracy"]
-		page.Rows = append(page.Rows, row)
-	}
-	slices.SortStableFunc(page.Rows, func(a, b modelRow) int { return b.SavedAt.Compare(a.SavedAt) })
-	s.page(c, http.StatusOK, "models", page)
-}
-
-func (s *server) postPromote(c *gin.Context) {
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxFormBytes)
-	if _, err := s.promote(c.Request.Context(), c.PostForm("ref"), c.PostForm("reason")); err != nil {
+	if page.Rollout, err = s.rolloutBox(ctx, page.Now); err != nil {
 		s.fail(c, err)
 		return
 	}
-	c.Redirect(http.StatusSeeOther, "/models?done=promoted")
-}
-
-func (s *server) postRollback(c *gin.Context) {
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxFormBytes)
-	if _, err := s.rollback(c.Request.Context(), c.PostForm("reason")); err != nil {
+	if page.Moves, err = s.moves(ctx, shownMoves); err != nil {
 		s.fail(c, err)
 		return
 	}
-	c.Redirect(http.StatusSeeOther, "/models?done=rollback")
-}
-
-type comparePage struct {
-	layout
-	A, B    string
-	C       dg.Comparison
-	Has     bool
-	Trouble string // why there is no comparison
-	Verdict string
-	Bar     differenceBar
-	Models  []modelBody
-}
-
-// differenceBar is the difference with its interval, laid out on a line from
-// -Span to +Span percentage points.
-type differenceBar struct {
-	Width, Zero, Low, High, At float64
-	Ticks                      []Tick
-}
-
-const barWidth = 640
-
-func barOf(c dg.Comparison) differenceBar {
-	span := max(math.Abs(c.Lower), math.Abs(c.Upper), math.Abs(c.Difference), 0.02) * 1.15
-	if math.IsNaN(span) || math.IsInf(span, 0) {
-		return differenceBar{}
-	}
-	x := func(v float64) float64 { return round1(barWidth/2 + v/span*(barWidth/2-30)) }
-	b := differenceBar{Width: barWidth, Zero: x(0), Low: x(c.Lower), High: x(c.Upper), At: x(c.Difference)}
-	step := 0.01
-	for span/step > 4 {
-		step *= 2
-		if math.Abs(step-0.04) < 1e-9 {
-			step = 0.05
-		}
-	}
-	for k := -int(span / step); k <= int(span/step); k++ {
-		v := float64(k) * step
-		text := "0"
-		if k != 0 {
-			text = strings.ReplaceAll(fmt.Sprintf("%+.0f", v*100), "-", "−")
-		}
-		b.Ticks = append(b.Ticks, Tick{x(v), text})
-	}
-	return b
-}
-
-var verdictWords = map[dg.Verdict]string{
-	dg.Promote:      "Promote: the challenger is better by more than chance explains.",
-	dg.Reject:       "Reject: the challenger must not take over.",
-	dg.Inconclusive: "Inconclusive: not enough is known, so nothing changes.",
-}
-
-func (s *server) getCompare(c *gin.Context) {
-	ctx := c.Request.Context()
-	page := comparePage{layout: s.layout(c, "models", "Compare"), A: cmp.Or(c.Query("a"), "champion"), B: c.Query("b")}
-	entries, _, err := s.modelsAndHistory(ctx)
+	served, err := s.servedFigures(ctx, history, page.Rollout, page.Now)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	for _, e := range entries {
-		page.Models = append(page.Models, modelOf(e))
+	page.fill(entries, served)
+	words := map[dg.ModelRef]string{}
+	for ref, e := range served {
+		words[ref] = fmt.Sprintf("%s (%s)", percent(e.Accuracy), bounds(e.Lower, e.Upper))
 	}
-	slices.SortStableFunc(page.Models, func(a, b modelBody) int { return b.SavedAt.Compare(a.SavedAt) })
-	status := http.StatusOK
-	if page.B != "" {
-		if page.C, err = s.compare(ctx, page.A, page.B); err != nil {
-			if status = statusOf(err); status >= 500 || errors.Is(err, dg.ErrNotFound) {
-				s.fail(c, err)
-				return
-			}
-			page.Trouble = err.Error()
-		} else {
-			page.Has, page.Verdict, page.Bar = true, verdictWords[page.C.Verdict], barOf(page.C)
+	page.Wide, page.Narrow = timelineOf(history, page.Moves, words, page.Now, wideTimeline), timelineOf(history, page.Moves, words, page.Now, narrowTimeline)
+	if page.HasChampion {
+		page.About = fmt.Sprintf("%s serves, generation %d since %s. %s.", page.Champion.Version.Short(), page.Champion.Generation, clock(page.Champion.PromotedAt), plural(len(entries), "version", "versions"))
+	}
+	s.page(c, http.StatusOK, "models", page)
+}
+
+// fill makes the rows of the table, newest first, those that serve or are tried
+// always among them.
+func (p *modelsPage) fill(entries []registry.Entry, served map[dg.ModelRef]dg.Estimate) {
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b registry.Entry) int { return b.SavedAt.Compare(a.SavedAt) })
+	for i, e := range entries {
+		if i >= shownModels && e.Role == registry.RoleCandidate {
+			p.Rest++
+			continue
+		}
+		row := modelRow{modelBody: modelOf(e), Ago: age(p.Now, e.SavedAt), From: learnedFrom(e)}
+		row.Test, row.HasTest = row.Manifest.Metrics["test_accuracy"]
+		row.Production, row.HasServed = served[e.Ref]
+		p.Rows = append(p.Rows, row)
+	}
+	var values []float64
+	for _, r := range p.Rows {
+		if r.HasServed {
+			values = append(values, r.Production.Lower, r.Production.Upper)
 		}
 	}
-	s.page(c, status, "compare", page)
-}
-
-// Percent of all pairs, for the two-by-two table.
-func (p comparePage) Percent(n int) string {
-	if p.C.Pairs == 0 {
-		return "–"
+	scale := scaleOf(4, values...)
+	for i := range p.Rows {
+		if p.Rows[i].HasServed {
+			p.Rows[i].Plot = scale.row(p.Rows[i].Production)
+		}
 	}
-	return fmt.Sprintf("%.1f%%", 100*float64(n)/float64(p.C.Pairs))
 }
 
-// P renders the p-value.
-func (p comparePage) P() string { return pValue(p.C.PValue) }
+// learnedFrom says in words what a version was made from.
+func learnedFrom(e registry.Entry) string {
+	var parts []string
+	for _, source := range []string{"base", "human", "proxy"} {
+		if n := e.Manifest.Counts[source]; n > 0 {
+			parts = append(parts, count(n)+" "+source)
+		}
+	}
+	if len(parts) == 0 && len(e.Manifest.TrainedOn) > 0 {
+		return count(len(e.Manifest.TrainedOn)) + " images"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// servedFigures are the production accuracies of the versions that have served
+// or are tried, each on what it answered in the month before it last stopped.
+func (s *server) servedFigures(ctx context.Context, history []dg.Champion, box *rolloutBox, now time.Time) (map[dg.ModelRef]dg.Estimate, error) {
+	until := map[dg.ModelRef]time.Time{}
+	for i, c := range history[:min(len(history), maxGenerations)] {
+		end := now
+		if i > 0 {
+			end = history[i-1].PromotedAt
+		}
+		if _, ok := until[c.Version]; !ok && len(until) < maxTimeline {
+			until[c.Version] = end
+		}
+	}
+	if box != nil && box.Exposed {
+		until[box.Exposure.Challenger] = now
+	}
+	out := map[dg.ModelRef]dg.Estimate{}
+	for ref, end := range until {
+		a, err := s.d.Accuracy.AccuracyOf(ctx, ref.Short(), servedSpan, end)
+		if err != nil {
+			return nil, err
+		}
+		if e, ok := a.Estimate(headline); ok {
+			out[ref] = e
+		}
+	}
+	return out, nil
+}
+
+// rolloutBox is what is tried on production or watched, laid out.
+type rolloutBox struct {
+	rollout.Status
+	Exposed  bool // a challenger is tried
+	Watched  bool // there is a subject, with or without evidence
+	Share    string
+	Lasts    string // since when, in words
+	Delta    Delta  // accuracy of the subject less the other's
+	Ticks    []PlotTick
+	Evidence rollout.Evidence
+	Meter    float64 // evidence of harm on a logarithmic scale, 0 to 1 at the threshold
+	Own      dg.Estimate
+	HasOwn   bool
+}
+
+func (s *server) rolloutBox(ctx context.Context, now time.Time) (*rolloutBox, error) {
+	if s.d.Rollout == nil {
+		return nil, nil
+	}
+	st, err := s.d.Rollout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &rolloutBox{Status: st, Exposed: st.Exposure.Challenger != "", Watched: st.Subject != "", Evidence: st.Evidence}
+	if b.Exposed {
+		b.Share = strconv.FormatFloat(100*st.Exposure.Share, 'g', 3, 64) + "%"
+		if !st.Exposure.Since.IsZero() {
+			b.Lasts = "since " + clock(st.Exposure.Since) + " (" + age(now, st.Exposure.Since) + ")"
+		}
+	}
+	if ev := st.Evidence; ev.Slots > 0 {
+		lower, upper := -ev.Upper, -ev.Lower // of error, turned into accuracy
+		scale := deltaScaleOf(max(math.Abs(lower), math.Abs(upper), .02))
+		b.Delta, b.Ticks = scale.row(-ev.Difference, lower, upper), scale.ticks()
+		if ev.Threshold > 1 && ev.Worse > 0 {
+			b.Meter = min(max(math.Log(ev.Worse)/math.Log(ev.Threshold), 0), 1)
+		}
+	}
+	for _, e := range st.Accuracy {
+		if e.Estimator == headline {
+			b.Own, b.HasOwn = e, true
+		}
+	}
+	return b, nil
+}
+
+// Better is the difference as accuracy: above 0 the subject is better.
+func (b *rolloutBox) Better() string { return points(-b.Evidence.Difference) }
+
+// BetterBounds are those of Better.
+func (b *rolloutBox) BetterBounds() string {
+	return points(-b.Evidence.Upper) + " to " + points(-b.Evidence.Lower)
+}
+
+func (s *server) postPromote(c *gin.Context) {
+	s.move(c, "promoted", func(ctx context.Context) error {
+		_, err := s.promote(ctx, c.PostForm("ref"), c.PostForm("reason"))
+		return err
+	})
+}
+
+func (s *server) postRollback(c *gin.Context) {
+	s.move(c, "rollback", func(ctx context.Context) error {
+		_, err := s.rollback(ctx, c.PostForm("reason"))
+		return err
+	})
+}
+
+func (s *server) postExpose(c *gin.Context) {
+	s.move(c, "exposed", func(ctx context.Context) error {
+		stage, share := dg.Stage(c.PostForm("stage")), 0.0
+		if stage != dg.Shadow && stage != dg.Canary {
+			return fmt.Errorf("stage %.50q: want shadow or canary: %w", stage, dg.ErrInvalid)
+		}
+		if stage == dg.Canary {
+			p, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(c.PostForm("percent")), "%"), 64)
+			if err != nil || !(p > 0 && p <= 100) {
+				return fmt.Errorf("share of the traffic %.50q: want over 0, at most 100 percent: %w", c.PostForm("percent"), dg.ErrInvalid)
+			}
+			share = p / 100
+		}
+		_, err := s.try(ctx, c.PostForm("ref"), stage, share, c.PostForm("reason"))
+		return err
+	})
+}
+
+func (s *server) postEndExposure(c *gin.Context) {
+	s.move(c, "ended", func(ctx context.Context) error {
+		reason, err := reasonOf(c.PostForm("reason"), "by a person")
+		if err != nil {
+			return err
+		}
+		_, err = s.d.Models.EndTrial(ctx, "person: "+reason)
+		return err
+	})
+}
+
+func (s *server) postReject(c *gin.Context) {
+	s.move(c, "rejected", func(ctx context.Context) error { return s.leave(ctx, c.PostForm("ref"), c.PostForm("reason")) })
+}
+
+// move does what a form asks for and shows the models.
+func (s *server) move(c *gin.Context, done string, act func(ctx context.Context) error) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxFormBytes)
+	if err := act(c.Request.Context()); err != nil {
+		s.fail(c, err)
+		return
+	}
+	c.Redirect(http.StatusSeeOther, "/models?done="+url.QueryEscape(done))
+}
+
+// choices are versions to choose from, newest first.
+func choices(entries []registry.Entry) []modelBody {
+	var out []modelBody
+	for _, e := range entries {
+		out = append(out, modelOf(e))
+	}
+	slices.SortStableFunc(out, func(a, b modelBody) int {
+		return cmp.Or(b.SavedAt.Compare(a.SavedAt), cmp.Compare(a.Ref, b.Ref))
+	})
+	return out[:min(len(out), 200)]
+}

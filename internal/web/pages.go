@@ -39,7 +39,7 @@ type staticFile struct {
 
 var functions = template.FuncMap{
 	"percent": percent, "points": points, "bounds": bounds, "count": count, "clock": clock, "day": day, "stamp": stamp, "age": age,
-	"keyPath": keyPath, "words": words, "plural": plural, "span": span, "bytes": bytesText,
+	"keyPath": keyPath, "duration": durationText, "words": words, "plural": plural, "span": span, "bytes": bytesText,
 	"halfWidth": onePoint, "wholeBounds": wholeBounds, "pvalue": pValue, "evalue": evalueWords, "sequence": sequenceWords,
 	"number":    func(v float64) string { return fmt.Sprintf("%.3g", v) },
 	"percentOf": func(share float64) float64 { return round1(share * 100) },
@@ -54,7 +54,7 @@ func loadPages() (*pages, error) {
 		return nil, err
 	}
 	base, err := template.New("layout.html").Funcs(functions).Funcs(template.FuncMap{"static": p.staticPath}).
-		ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+		ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/pictures.html")
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func loadPages() (*pages, error) {
 	}
 	for _, name := range names {
 		short := strings.TrimSuffix(path.Base(name), ".html")
-		if short == "layout" || short == "parts" {
+		if short == "layout" || short == "parts" || short == "pictures" {
 			continue
 		}
 		own, err := base.Clone()
@@ -112,8 +112,12 @@ func (s *server) addPages() {
 	s.handle(needsToken, http.MethodGet, "/accuracy", s.getAccuracyPage)
 	s.handle(needsToken, http.MethodGet, "/models", s.getModels)
 	s.handle(needsToken, http.MethodGet, "/models/compare", s.getCompare)
+	s.handle(needsToken, http.MethodGet, "/models/:ref", s.getModel)
 	s.handle(needsToken, http.MethodPost, "/models/promote", s.postPromote)
 	s.handle(needsToken, http.MethodPost, "/models/rollback", s.postRollback)
+	s.handle(needsToken, http.MethodPost, "/models/expose", s.postExpose)
+	s.handle(needsToken, http.MethodPost, "/models/expose/end", s.postEndExposure)
+	s.handle(needsToken, http.MethodPost, "/models/reject", s.postReject)
 	s.handle(needsToken, http.MethodGet, "/runs", s.getRuns)
 	s.handle(needsToken, http.MethodPost, "/runs", s.postRuns)
 	s.handle(needsToken, http.MethodPost, "/runs/cancel", s.postCancel)
@@ -146,6 +150,8 @@ type layout struct {
 	Now      time.Time
 	Firing   bool
 	Done     string // what an action has just done
+	About    string // the page in a sentence, for whoever gets its link; only whoever may see the page does
+	Refresh  int    // seconds until the page is to be loaded again; 0: never
 }
 
 func (s *server) layout(c *gin.Context, current, title string) layout {
@@ -165,6 +171,9 @@ func (s *server) layout(c *gin.Context, current, title string) layout {
 var doneWords = map[string]string{
 	"promoted": "The champion record has moved. Servers follow within seconds.",
 	"rollback": "The champion before serves again. Servers follow within seconds.",
+	"exposed":  "It answers beside the champion. Servers follow within seconds.",
+	"ended":    "Nothing is tried beside the champion any more.",
+	"rejected": "The champion stays; your reason is on record.",
 	"started":  "A retraining was started.",
 	"cancel":   "The run was asked to end.",
 }

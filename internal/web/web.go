@@ -64,6 +64,7 @@ const (
 	maxLabelBytes = 64 << 20 // of a labels import
 	minTokenRunes = 16       // a shorter one can be guessed
 	waitForRoom   = 5 * time.Second
+	maxPictures   = 4 // of suites, read at once
 	// firstAlertBytes of a delivery are read before it has room: some 150 alerts.
 	firstAlertBytes = 128 << 10
 )
@@ -123,6 +124,8 @@ type server struct {
 	streams     chan struct{} // one place a page that watches
 	stopping    chan struct{} // closed when they have to end
 	stopOnce    sync.Once
+	figures     *figures
+	pictures    chan struct{} // one place an image of a suite being read
 	count       capturedCount
 	crossOrigin *http.CrossOriginProtection
 	metrics     *instruments
@@ -169,8 +172,14 @@ func (h *Handler) Apply(l Live) error {
 	return nil
 }
 
-// EndStreams ends what would hold a shutdown up: the pages that watch.
-func (h *Handler) EndStreams() { h.s.stopOnce.Do(func() { close(h.s.stopping) }) }
+// EndStreams ends what would hold a shutdown up: the pages that watch, and the
+// reports that are being computed.
+func (h *Handler) EndStreams() {
+	h.s.stopOnce.Do(func() {
+		close(h.s.stopping)
+		h.s.figures.stop()
+	})
+}
 
 func newServer(d Deps, o Options) (*server, error) {
 	if err := o.Validate(); err != nil {
@@ -188,6 +197,8 @@ func newServer(d Deps, o Options) (*server, error) {
 		room:        make(chan struct{}, o.MaxInFlight),
 		streams:     make(chan struct{}, maxStreams),
 		stopping:    make(chan struct{}),
+		figures:     newFigures(d.Ledger.Revision),
+		pictures:    make(chan struct{}, maxPictures),
 		deliveries:  make(chan struct{}, maxDeliveries),
 		crossOrigin: http.NewCrossOriginProtection(),
 		metrics:     newInstruments(o.Registerer),

@@ -82,6 +82,19 @@ func span(d time.Duration) string {
 	}
 }
 
+// durationText renders a short time, given in seconds.
+func durationText(seconds float64) string {
+	switch {
+	case !(seconds > 0):
+		return "–"
+	case seconds < .001:
+		return strconv.FormatFloat(seconds*1e6, 'g', 3, 64) + " µs"
+	case seconds < 1:
+		return strconv.FormatFloat(seconds*1e3, 'g', 3, 64) + " ms"
+	}
+	return strconv.FormatFloat(seconds, 'g', 3, 64) + " s"
+}
+
 // bytesText renders a size in binary units.
 func bytesText(n int64) string {
 	if n < 1024 {
