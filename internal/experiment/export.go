@@ -1,12 +1,15 @@
 package experiment
 
 import (
+	"archive/zip"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -109,5 +112,35 @@ func ReadJSON(r io.Reader) iter.Seq2[Record, error] {
 		if _, err := d.Token(); err != nil {
 			fail(err)
 		}
+	}
+}
+
+// Folder returns what [MLflow] writes files to below a folder of this machine.
+func Folder(dir string) func(name string, body []byte) error {
+	return func(name string, body []byte) error {
+		to := filepath.Join(dir, filepath.FromSlash(name))
+		if strings.HasSuffix(name, "/") {
+			return os.MkdirAll(to, 0o755)
+		}
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, body, 0o644)
+	}
+}
+
+// Zip returns what [MLflow] writes files to in an archive. Equal records give
+// equal bytes.
+func Zip(z *zip.Writer) func(name string, body []byte) error {
+	return func(name string, body []byte) error {
+		h := &zip.FileHeader{Name: name, Method: zip.Deflate}
+		if strings.HasSuffix(name, "/") {
+			h.Method = zip.Store
+		}
+		w, err := z.CreateHeader(h)
+		if err == nil && len(body) > 0 {
+			_, err = w.Write(body)
+		}
+		return err
 	}
 }

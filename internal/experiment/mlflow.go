@@ -18,8 +18,9 @@ import (
 // MLflow writes records in the layout of MLflow's file store, which `mlflow ui`
 // and its clients read: a folder for the experiment, which is the model, and in
 // it one for each run with meta.yaml, params, metrics, tags and artifacts. put
-// gets each file's name, which begins with "mlruns/", and its body; root is
-// where that folder will lie, as a URI, for the artifacts' addresses; empty for
+// gets each file's name, which begins with "mlruns/", and its body, and for each
+// folder its name with "/" at the end: MLflow wants the empty ones too. root is
+// where the first folder will lie, as a URI, for the artifacts' addresses; empty for
 // addresses relative to where mlflow is started.
 //
 // The same record gives the same files. A run's id is made of the record's, as
@@ -93,6 +94,11 @@ func (m mlflow) run(r Record) error {
 		"start_time", millis(r.StartedAt), "status", mlflowStatus[r.State], "tags", []string{}, "user_id", "driftgate"))
 	if err != nil {
 		return err
+	}
+	for _, folder := range []string{"artifacts", "metrics", "params", "tags"} {
+		if err := m.put(path.Join(base, folder)+"/", nil); err != nil {
+			return err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
 		if err := m.put(path.Join(base, "params", name), []byte(oneLine(r.Parameters[name]))); err != nil {
