@@ -95,9 +95,9 @@ const testSet = 4000
 // equal challenger is promoted in at most 5% of the judgements, one that is three
 // points worse in none of 1,000, and one that forgets a class in none.
 func TestWholeGate(t *testing.T) {
-	equal, worse, never := 150, 1000, 0.
+	equal, worse, better, never := 150, 1000, 20, 0.
 	if long {
-		equal, worse, never = 20000, 20000, .002 // no bound at 95% is never wrong
+		equal, worse, better, never = 20000, 20000, 60, .002 // no bound at 95% is never wrong
 	}
 	for _, tt := range []struct {
 		name     string
@@ -112,7 +112,7 @@ func TestWholeGate(t *testing.T) {
 		{"three points worse, 300 random labels", scene{champion: .9, challenger: .87, alike: .5, labels: 300}, worse, [2]float64{0, never}, 0},
 		{"as good elsewhere, but a class of ten is forgotten", scene{champion: .9, challenger: .9, alike: .8, labels: 600, hard: true, forgets: "3"}, min(equal/7, 200), [2]float64{0, 0}, .99},
 		{"seven points better elsewhere, but a class of ten is forgotten", scene{champion: .9, challenger: .97, alike: .8, labels: 600, hard: true, forgets: "3"}, min(equal/7, 200), [2]float64{0, 0}, .99},
-		{"seven points better", scene{champion: .9, challenger: .97, alike: .8, labels: 600, hard: true}, 20, [2]float64{.5, 1}, 0},
+		{"seven points better", scene{champion: .9, challenger: .97, alike: .8, labels: 600, hard: true}, better, [2]float64{.5, 1}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(20261122, uint64(tt.scene.labels)))
