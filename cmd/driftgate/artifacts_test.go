@@ -134,6 +134,14 @@ func TestAModelIsCarriedToAnotherInstallation(t *testing.T) {
 	if m, err := onnx.Decode(graph); err != nil || len(m.Graph.GetNode()) == 0 {
 		t.Errorf("no graph: %v", err)
 	}
+	driven(t, "demo", "picture", "shoe.png")
+	if code, _, stderr := drive(t, "predict", "shoe.png", "none.png", "--dir", here); code != exitFailed || strings.Contains(stderr, "shoe.png:") || !strings.Contains(stderr, "none.png") {
+		t.Errorf("predict beside a file that is not there: exit code %d\n%s", code, stderr)
+	}
+	driven(t, "labels", "export", "--output", "labels.csv", "--dir", here)
+	if _, err := os.Stat(filepath.Join(work, "labels.csv")); err != nil {
+		t.Error(err)
+	}
 	if code, _, stderr := drive(t, "models", "export", "ffffffff", "none.tar", "--dir", there); code != exitFailed || !strings.Contains(stderr, "no such model") {
 		t.Errorf("export of nothing: exit code %d\n%s", code, stderr)
 	}

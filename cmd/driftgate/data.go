@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -229,28 +230,11 @@ func newLabels(g *global) *cobra.Command {
 		Example: "  driftgate labels export --output labels.csv",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				format := fileKind(kind, outFile)
-				if g.format == "json" {
-					format = "json"
-				}
-				body, err := c.Do(cmd.Context(), "GET", "/api/v1/labels/export?format="+format, "", nil)
-				if err != nil {
-					return err
-				}
-				defer body.Close()
-				out := cmd.OutOrStdout()
-				if outFile != "" {
-					f, err := os.Create(outFile)
-					if err != nil {
-						return err
-					}
-					defer f.Close()
-					out = f
-				}
-				_, err = io.Copy(out, body)
-				return err
-			})
+			format := fileKind(kind, outFile)
+			if g.format == "json" {
+				format = "json"
+			}
+			return g.fetch(cmd, "/api/v1/labels/export?format="+format, cmp.Or(outFile, "-"))
 		},
 	}
 	exp.Flags().StringVar(&kind, "as", "", "csv or json (default by the file's name, else csv)")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"driftgate/internal/app"
@@ -21,9 +22,16 @@ func newPredict(g *global) *cobra.Command {
 		Example: "  driftgate predict shoe.jpg bag.png",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			files := make([]string, len(args)) // a gateway that is started for this command changes the directory
+			for i, path := range args {
+				var err error
+				if files[i], err = filepath.Abs(path); err != nil {
+					return err
+				}
+			}
 			return g.with(cmd, func(c *app.Client) error {
-				for _, path := range args {
-					if err := g.predict(cmd, c, path); err != nil {
+				for i, path := range args {
+					if err := g.predict(cmd, c, path, files[i]); err != nil {
 						return fmt.Errorf("%s: %w", path, err)
 					}
 				}
@@ -33,8 +41,9 @@ func newPredict(g *global) *cobra.Command {
 	}
 }
 
-func (g *global) predict(cmd *cobra.Command, c *app.Client, path string) error {
-	image, err := os.ReadFile(path)
+// predict classifies one file, which people call path.
+func (g *global) predict(cmd *cobra.Command, c *app.Client, path, file string) error {
+	image, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
