@@ -34,11 +34,11 @@ type figures struct {
 
 	mu      sync.Mutex
 	stopped bool
-	kept    map[string]*figure
+	kept    map[string]*keptFigure
 }
 
-// figure is one result, or one to come.
-type figure struct {
+// keptFigure is one result, or one to come.
+type keptFigure struct {
 	value    any
 	err      error
 	at       time.Time // of the result; zero: none yet
@@ -49,7 +49,7 @@ type figure struct {
 }
 
 func newFigures(revision func(context.Context) (ledger.Revision, error)) *figures {
-	f := &figures{revision: revision, room: make(chan struct{}, 1), kept: map[string]*figure{}}
+	f := &figures{revision: revision, room: make(chan struct{}, 1), kept: map[string]*keptFigure{}}
 	f.base, f.cancel = context.WithCancel(context.Background())
 	return f
 }
@@ -88,10 +88,10 @@ func figureOf[T any](ctx context.Context, f *figures, key string, wait time.Dura
 	return out, nil
 }
 
-func (f *figures) get(ctx context.Context, key string, wait time.Duration, compute func(context.Context) (any, error)) (figure, error) {
+func (f *figures) get(ctx context.Context, key string, wait time.Duration, compute func(context.Context) (any, error)) (keptFigure, error) {
 	revision, err := f.revision(ctx)
 	if err != nil {
-		return figure{}, err
+		return keptFigure{}, err
 	}
 	e, err := f.begin(key, revision, compute)
 	if err != nil || e.done == nil {
@@ -103,7 +103,7 @@ func (f *figures) get(ctx context.Context, key string, wait time.Duration, compu
 	case <-e.done:
 	case <-patience.C:
 	case <-ctx.Done():
-		return figure{}, ctx.Err()
+		return keptFigure{}, ctx.Err()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -114,12 +114,12 @@ func (f *figures) get(ctx context.Context, key string, wait time.Duration, compu
 }
 
 // begin returns what is known, and starts a computation unless that is fresh.
-func (f *figures) begin(key string, revision ledger.Revision, compute func(context.Context) (any, error)) (figure, error) {
+func (f *figures) begin(key string, revision ledger.Revision, compute func(context.Context) (any, error)) (keptFigure, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e := f.kept[key]
 	if e == nil {
-		e = &figure{}
+		e = &keptFigure{}
 	}
 	e.asked = time.Now()
 	age := time.Since(e.at)
@@ -131,9 +131,9 @@ func (f *figures) begin(key string, revision ledger.Revision, compute func(conte
 	case e.err == nil && !e.at.IsZero() && (age < freshFor || age < sameFor && e.revision == revision):
 		return *e, nil
 	case f.stopped:
-		return figure{}, fmt.Errorf("the gateway stops: %w", dg.ErrFull)
+		return keptFigure{}, fmt.Errorf("the gateway stops: %w", dg.ErrFull)
 	case f.underWay() >= maxUnderWay:
-		return figure{}, fmt.Errorf("%d reports and comparisons are being computed: try again in a while: %w", maxUnderWay, dg.ErrFull)
+		return keptFigure{}, fmt.Errorf("%d reports and comparisons are being computed: try again in a while: %w", maxUnderWay, dg.ErrFull)
 	}
 	e.done, e.began = make(chan struct{}), time.Now()
 	f.kept[key] = e
@@ -143,7 +143,7 @@ func (f *figures) begin(key string, revision ledger.Revision, compute func(conte
 }
 
 // compute fills e. A result that was there stays until the new one is.
-func (f *figures) compute(e *figure, revision ledger.Revision, compute func(context.Context) (any, error)) {
+func (f *figures) compute(e *keptFigure, revision ledger.Revision, compute func(context.Context) (any, error)) {
 	ctx, cancel := context.WithTimeout(f.base, computeLimit)
 	defer cancel()
 	var value any

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	dg "driftgate"
 	"driftgate/evaluator"
 )
 
@@ -117,9 +119,10 @@ func detailsOf(g evaluator.Lineage, by map[string]evaluator.Node, n evaluator.No
 			served = append(served, strings.TrimPrefix(to.Title, "generation "))
 		}
 	}
-	out = append(out, "made "+strings.TrimSuffix(strings.Replace(n.Detail, "T", " ", 1), "Z"))
-	if n.Detail == "no longer there" {
-		out = []string{n.Detail}
+	if made, err := time.Parse(dg.TimeFormat, n.Detail); err != nil {
+		out = append(out, n.Detail)
+	} else if !made.IsZero() {
+		out = append(out, "made "+clock(made))
 	}
 	out = append(out, learned...)
 	if len(served) > 0 {

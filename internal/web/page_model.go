@@ -353,7 +353,7 @@ func lineageFrom(ref dg.ModelRef, entries []registry.Entry, history []dg.Champio
 			node(evaluator.Node{ID: string(at), Kind: evaluator.NodeVersion, Title: at.Short(), Detail: "no longer there"})
 			break
 		}
-		node(evaluator.Node{ID: string(at), Kind: evaluator.NodeVersion, Title: at.Short(), Detail: stamp(cmp.Or(m.FinishedAt, m.StartedAt))})
+		node(evaluator.Node{ID: string(at), Kind: evaluator.NodeVersion, Title: at.Short(), Detail: cmp.Or(m.FinishedAt, m.StartedAt).UTC().Format(dg.TimeFormat)})
 		if m.Dataset != "" {
 			node(evaluator.Node{ID: "dataset/" + m.Dataset, Kind: evaluator.NodeDataset, Title: m.Dataset, Detail: plural(m.Counts["base"], "image", "images")})
 			g.Edges = append(g.Edges, evaluator.Edge{From: "dataset/" + m.Dataset, To: string(at), Kind: "trained on"})

@@ -75,11 +75,12 @@ func (s *server) getModels(c *gin.Context) {
 		return
 	}
 	page.fill(entries, served)
-	words := map[dg.ModelRef]string{}
+	long, short := map[dg.ModelRef]string{}, map[dg.ModelRef]string{}
 	for ref, e := range served {
-		words[ref] = fmt.Sprintf("%s (%s)", percent(e.Accuracy), bounds(e.Lower, e.Upper))
+		short[ref] = percent(e.Accuracy)
+		long[ref] = fmt.Sprintf("%s (%s)", short[ref], bounds(e.Lower, e.Upper))
 	}
-	page.Wide, page.Narrow = timelineOf(history, page.Moves, words, page.Now, wideTimeline), timelineOf(history, page.Moves, words, page.Now, narrowTimeline)
+	page.Wide, page.Narrow = timelineOf(history, page.Moves, long, page.Now, wideTimeline), timelineOf(history, page.Moves, short, page.Now, narrowTimeline)
 	if page.HasChampion {
 		page.About = fmt.Sprintf("%s serves, generation %d since %s. %s.", page.Champion.Version.Short(), page.Champion.Generation, clock(page.Champion.PromotedAt), plural(len(entries), "version", "versions"))
 	}

@@ -44,7 +44,7 @@ const (
 
 var (
 	wideTimeline   = chartSize{960, 0, 118, 190, 8, 26, 110}
-	narrowTimeline = chartSize{400, 0, 112, 8, 8, 26, 76}
+	narrowTimeline = chartSize{400, 0, 112, 54, 8, 26, 76}
 )
 
 // timelineOf lays out the champions so far, newest first in history, and the

@@ -76,7 +76,7 @@ func drawXY(o xyOptions, curves ...curve) XY {
 	if o.Percent {
 		yh = min(yh, 1)
 	}
-	yStep := niceStep(yl, yh, 4)
+	yStep := xyStep(yl, yh, 4)
 	yl, yh = math.Floor(yl/yStep+1e-9)*yStep, math.Ceil(yh/yStep-1e-9)*yStep
 	if yl == yh {
 		yh += yStep
@@ -86,7 +86,7 @@ func drawXY(o xyOptions, curves ...curve) XY {
 	for v := yl; v <= yh+yStep/100; v += yStep {
 		c.YTicks = append(c.YTicks, Tick{y(v), axisText(v, yStep, o.Percent)})
 	}
-	xStep := niceStep(xl, xh, int((c.Right-c.Left)/size.perTick))
+	xStep := xyStep(xl, xh, int((c.Right-c.Left)/size.perTick))
 	for v := math.Ceil(xl/xStep-1e-9) * xStep; v <= xh+xStep/100; v += xStep {
 		c.XTicks = append(c.XTicks, Tick{x(v), axisText(v, xStep, o.XPercent)})
 	}
@@ -161,9 +161,9 @@ func extent(curves []curve) (xl, xh, yl, yh float64) {
 	return xl, xh, yl, yh
 }
 
-// niceStep is 1, 2 or 5 times a power of ten, such that about n of them fill
+// xyStep is 1, 2 or 5 times a power of ten, such that about n of them fill
 // the range.
-func niceStep(low, high float64, n int) float64 {
+func xyStep(low, high float64, n int) float64 {
 	raw := (high - low) / float64(max(n, 1))
 	if !(raw > 0) || math.IsInf(raw, 0) {
 		return 1
