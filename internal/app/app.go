@@ -28,6 +28,7 @@ import (
 	"driftgate/internal/catalog"
 	"driftgate/internal/config"
 	"driftgate/internal/engine"
+	"driftgate/internal/experiment"
 	"driftgate/internal/labelling"
 	"driftgate/internal/ledger"
 	"driftgate/internal/objstore"
@@ -92,6 +93,7 @@ type App struct {
 	pipelines       *pipeline.Pipelines
 	scheduler       *pipeline.Scheduler
 	engine          *engine.Engine
+	experiments     *experiment.Store
 }
 
 // New opens everything and listens; Run must follow, or Close.
@@ -254,6 +256,7 @@ func (a *App) openServices(context.Context) (err error) {
 }
 
 func (a *App) openEngine(ctx context.Context) (err error) {
+	a.experiments = experiment.NewStore(a.ledger)
 	if a.pipelines, err = a.newPipelines(); err != nil {
 		return err
 	}
@@ -263,6 +266,7 @@ func (a *App) openEngine(ctx context.Context) (err error) {
 	}
 	// The engine takes up to half as long again to give up.
 	a.onClose(func() error { return a.engine.Close(max(time.Until(a.stopBy())*2/3, time.Second)) })
+	a.openExperiments(ctx)
 	a.scheduler, err = a.newScheduler()
 	return err
 }

@@ -36,7 +36,7 @@ func (a *App) newPipelines() (*pipeline.Pipelines, error) {
 		return nil, err
 	}
 	return pipeline.New(pipeline.Deps{
-		Labelling: shared{a.labelling, &a.moving}, Catalog: sharedCatalog{a.catalog, &a.moving}, Ledger: a.ledger, Registry: a.registry, Evaluator: a.evaluator, Accuracy: a.metrics.AccuracyOf,
+		Labelling: shared{a.labelling, &a.moving}, Catalog: sharedCatalog{a.catalog, &a.moving}, Ledger: a.ledger, Registry: a.registry, Evaluator: a.evaluator, Experiments: a.experiments, Accuracy: a.metrics.AccuracyOf,
 		Prune: a.prune,
 		Train: a.train, Store: a.storeOptions, Buckets: a.buckets,
 	}, o), nil

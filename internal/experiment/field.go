@@ -148,7 +148,7 @@ func (f Field) Any(r Record) any {
 func (f Field) Numeric() bool { return f.group == "metrics" || f == Field{"", "seconds"} }
 
 // DefaultColumns are shown when nobody says which.
-var DefaultColumns = []string{"kind", "state", "verdict", "version", "params.start", "metrics.test_accuracy", "metrics.validation_accuracy", "started"}
+var DefaultColumns = []string{"kind", "state", "verdict", "version", "metrics.test_accuracy", "metrics.validation_accuracy", "started"}
 
 // MaxColumns is how many columns a table has at most.
 const MaxColumns = 40

@@ -202,3 +202,27 @@ func TestAManifestBecomesARecord(t *testing.T) {
 		t.Errorf("curve %v, kind %s", c, r.Kind)
 	}
 }
+
+func TestModelsFromBeforeThereWereRecordsAreEntered(t *testing.T) {
+	s, store := recorded(t)
+	manifest := func(run string, parent dg.ModelRef, after time.Duration) network.Manifest {
+		return network.Manifest{RunID: run, Model: "garments", Parent: parent, StartedAt: noon.Add(after), FinishedAt: noon.Add(after + time.Minute)}
+	}
+	models := []Made{{"sha256:bb", manifest("r2", "sha256:aa", time.Hour)}, {"sha256:aa", manifest("r1", "", 0)}, {"sha256:cc", manifest("r2", "", 2*time.Hour)}, {"sha256:dd", network.Manifest{}}}
+	for range 2 {
+		if err := s.p.EnterModels(t.Context(), models); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := store.List(t.Context(), experiment.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{}
+	for _, r := range page.Records {
+		got = append(got, r.ID+"<"+r.Parent+" "+string(r.Version))
+	}
+	if want := []string{"model-cc< sha256:cc", "r2<r1 sha256:bb", "r1< sha256:aa"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -50,6 +50,7 @@ func (s *server) addAPI() error {
 	s.addLoopAPI(api)
 	s.addModelAPI(api)
 	s.addLabelAPI(api)
+	s.addExperimentAPI(api)
 	s.documentRootRoutes(api.OpenAPI())
 	doc, err := json.Marshal(api.OpenAPI())
 	if err != nil {

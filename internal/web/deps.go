@@ -31,6 +31,8 @@ type Deps struct {
 	Ledger    Ledger
 	Inbox     Inbox
 	Pipelines Pipelines
+	// Experiments keeps what was tried; nil: this gateway doesn't.
+	Experiments Experiments
 
 	// Evaluation judges versions at length; nil: this gateway doesn't.
 	Evaluation *Evaluation
