@@ -28,12 +28,14 @@ func modelPath(ref, what string) string {
 
 func newModelShow(g *global) *cobra.Command {
 	var graph string
+	var report bool
 	c := &cobra.Command{
 		Use:   "show REF",
 		Short: "one version: what it is, whether it is whole and who signed it; --onnx FILE writes it as ONNX",
 		Long: `Shows one version and looks at it from its bytes on, as serving does. REF is
 champion, previous, latest, a digest or its first four or more digits.
---onnx FILE writes it as ONNX (FILE - is standard output): uint8 pixels in,
+--report puts it to every suite instead, which may take half a minute the
+first time. --onnx FILE writes it as ONNX (FILE - is standard output): uint8 pixels in,
 probabilities out, preprocessing in metadata_props.`,
 		Example: "  driftgate models show champion\n  driftgate models show 3f2a91 --onnx model.onnx",
 		Args:    cobra.ExactArgs(1),
@@ -41,9 +43,15 @@ probabilities out, preprocessing in metadata_props.`,
 			if graph != "" {
 				return g.fetch(cmd, modelPath(args[0], "onnx"), graph)
 			}
-			return g.with(cmd, func(c *app.Client) error { return g.showModel(cmd, c, args[0]) })
+			return g.with(cmd, func(c *app.Client) error {
+				if report {
+					return g.modelReport(cmd, c, args[0])
+				}
+				return g.showModel(cmd, c, args[0])
+			})
 		},
 	}
+	c.Flags().BoolVar(&report, "report", false, "how often it is right, on every suite, by class and slice")
 	c.Flags().StringVar(&graph, "onnx", "", "file for the model as ONNX, - for standard output")
 	return c
 }

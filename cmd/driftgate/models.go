@@ -35,18 +35,25 @@ func newModels(g *global) *cobra.Command {
 }
 
 func newCompare(g *global) *cobra.Command {
-	return &cobra.Command{
-		Use:     "compare A B",
-		Short:   "compare two versions on the same held-out human labels",
-		Long:    "Compares version B against version A on the held-out samples that neither was\ntrained on. A version is named by the start of its digest, or by champion,\nprevious or latest.",
-		Example: "  driftgate compare champion latest",
-		Args:    cobra.ExactArgs(2),
+	var study bool
+	c := &cobra.Command{
+		Use:   "compare A B [C...]",
+		Short: "compare versions on the same held-out human labels; --study shows all that is known",
+		Long: "Compares version B against version A on the held-out samples that neither was\ntrained on. A version is named by the start of its digest, or by champion,\nprevious or latest." +
+			"\n--study, and any third version, shows every suite, what differs by class and\nslice beyond chance, and in what their trainings differ. It may take half a\nminute the first time.",
+		Example: "  driftgate compare champion latest\n  driftgate compare champion latest --study\n  driftgate compare 69ef ec2d f056 --format json",
+		Args:    cobra.RangeArgs(2, 8),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return g.with(cmd, func(c *app.Client) error {
+				if study || len(args) > 2 {
+					return g.study(cmd, c, args)
+				}
 				return g.compare(cmd, c, args[0], args[1], false)
 			})
 		},
 	}
+	c.Flags().BoolVar(&study, "study", false, "every suite, class and slice, and the differences in training")
+	return c
 }
 
 func newEvaluate(g *global) *cobra.Command {

@@ -56,7 +56,7 @@ open the folder themselves.`,
 		newServe(g), newDemo(g), newIngest(g), newTrain(g), newTrainChild(),
 		newCurate(g), newCollect(g), newLabels(g), newPredict(g),
 		newAccuracy(g), newPlan(g), newSimulate(g), newModels(g), newCompare(g), newEvaluate(g), newGate(g), newPromote(g), newRollback(g),
-		newExpose(g), newRollout(g), newMoves(g),
+		newExpose(g), newRollout(g), newMoves(g), newReject(g),
 		newRuns(g), newExperiments(g), newLedger(g), withProbe(g, newCheck(g)), newConfig(g), newRules(g), newVersion(g),
 	)
 	for _, c := range root.Commands() {

@@ -244,6 +244,9 @@ func calibrations(reports []evaluator.Report) []panel {
 			}
 			c := curve{Name: letterOf(i), Class: versionClass(i)}
 			for _, b := range r.Suites[k].Calibration.Bins {
+				if b.Accuracy.Samples < minBin {
+					continue
+				}
 				p := calibrationPoint(b)
 				p.Title = letterOf(i) + ": " + p.Title
 				p.Lower, p.Upper = math.NaN(), math.NaN() // of several versions they would hide each other

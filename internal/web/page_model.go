@@ -250,7 +250,9 @@ func trainingCurves(epochs []network.Epoch) []panel {
 func trainingFacts(m network.Manifest) []fact {
 	out := []fact{{"Images", count(len(m.TrainedOn))}}
 	for _, source := range slices.Sorted(maps.Keys(m.Counts)) {
-		out = append(out, fact{"of them " + source, count(m.Counts[source])})
+		if n := m.Counts[source]; n > 0 {
+			out = append(out, fact{"of them " + words(source), count(n)})
+		}
 	}
 	if n := len(m.Skipped); n > 0 {
 		out = append(out, fact{"Skipped", count(n)})
@@ -323,6 +325,9 @@ func flatFacts(v any) []fact {
 			text = strings.Join(parts, ", ")
 		} else if f, err := strconv.ParseFloat(text, 64); err == nil && f != math.Trunc(f) {
 			text = strconv.FormatFloat(f, 'g', 4, 64)
+		}
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			text = clock(at)
 		}
 		if text == "" || text == "0" || text == "null" || text == "false" || len(out) >= maxFacts {
 			return

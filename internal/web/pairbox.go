@@ -144,7 +144,7 @@ func deltaGroups(parts []evaluator.PartDelta) []deltaGroup {
 		scale := deltaScaleOf(reach)
 		g.Ticks = scale.ticks()
 		for _, p := range own[:min(len(own), maxSlices)] {
-			row := deltaRow{Name: p.Value, Detail: fmt.Sprintf("%s, %s of all", plural(p.Difference.Samples, "image", "images"), percent(p.Share)), A: p.A, B: p.B, Difference: p.Difference, OnlyA: p.OnlyA, OnlyB: p.OnlyB,
+			row := deltaRow{Name: words(p.Value), Detail: fmt.Sprintf("%s, %s of all", plural(p.Difference.Samples, "image", "images"), percent(p.Share)), A: p.A, B: p.B, Difference: p.Difference, OnlyA: p.OnlyA, OnlyB: p.OnlyB,
 				Plot: scale.row(p.Difference.Value, p.Difference.Lower, p.Difference.Upper)}
 			row.Plot.Class = ""
 			if p.Significant {

@@ -74,6 +74,7 @@ const (
 	maxHeat     = 24 // classes of a confusion matrix that is drawn
 	maxMistakes = 8
 	maxSlices   = 60
+	minBin      = 5 // images, below which a bin of confidence says nothing
 )
 
 func suiteBoxOf(s evaluator.SuiteReport, classes dg.Classes, scale plotScale) suiteBox {
@@ -158,7 +159,9 @@ func heatLevel(share float64, right bool) int {
 func (b *suiteBox) drawCalibration() {
 	c := curve{Name: "accuracy", Class: versionClass(0)}
 	for _, x := range b.SuiteReport.Calibration.Bins {
-		c.Points = append(c.Points, calibrationPoint(x))
+		if x.Accuracy.Samples >= minBin {
+			c.Points = append(c.Points, calibrationPoint(x))
+		}
 	}
 	b.Calibration = drawXY(xyOptions{XName: "stated confidence", Percent: true, XPercent: true, Diagonal: true, Size: squareChart}, c)
 }
