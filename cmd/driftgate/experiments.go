@@ -52,9 +52,9 @@ func (f *experimentFlags) query() url.Values {
 
 // experimentList is GET /api/v1/experiments.
 type experimentList struct {
-	Experiments []experiment.Record `json:"experiments,omitempty"`
+	Experiments []experiment.Record `json:"experiments,omitzero"`
 	Columns     []string            `json:"columns,omitempty"`
-	Rows        []map[string]any    `json:"rows,omitempty"`
+	Rows        []map[string]any    `json:"rows,omitzero"`
 	Next        string              `json:"next,omitempty"`
 }
 

@@ -96,7 +96,7 @@ func (o Order) compare(a, b place) int {
 		}
 		return 1
 	}
-	c := 0
+	var c int
 	switch {
 	case a.IsNum && b.IsNum:
 		c = cmp.Compare(a.Number, b.Number)

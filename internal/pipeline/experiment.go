@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +64,7 @@ func (p *Pipelines) jobRecord(ctx context.Context, runID string, job trainer.Job
 	if job.Composition.Labelling.Interval != nil {
 		r.Kind = experiment.Retrain
 	}
+	r.Environment = map[string]string{"os": runtime.GOOS, "arch": runtime.GOARCH, "cpus": strconv.Itoa(runtime.NumCPU()), "go_version": runtime.Version()} // the child's is the same
 	describe(&r, job.Model, job.Dataset, job.Parent, job.Options)
 	account(&r, &job.Composition)
 	return r

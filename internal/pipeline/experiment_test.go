@@ -107,6 +107,9 @@ func TestATrainingThatFailsLeavesWhatItHadLearnedOnRecord(t *testing.T) {
 			if r.Parameters["epochs"] != fmt.Sprint(s.jobs[0].Options.Epochs) || r.Parameters["parent_version"] != champion.Version.Short() || !r.FinishedAt.Equal(noon.Add(time.Hour)) {
 				t.Errorf("parameters %v, finished %s", r.Parameters, r.FinishedAt)
 			}
+			if r.Environment["os"] == "" || r.Environment["cpus"] == "" {
+				t.Errorf("environment %v", r.Environment)
+			}
 			if v := r.Curves["validation_accuracy"]; len(v) != 1 || v[0].Step != 2 || v[0].Value != .8 {
 				t.Errorf("validation curve %v", v)
 			}

@@ -52,9 +52,9 @@ func (q experimentQuery) parse() (p parsedQuery, err error) {
 }
 
 type experimentList struct {
-	Experiments []experiment.Record `json:"experiments,omitempty" doc:"whole records without their curves; absent when columns are asked for"`
+	Experiments []experiment.Record `json:"experiments,omitzero" required:"false" doc:"whole records without their curves; absent when columns are asked for"`
 	Columns     []string            `json:"columns,omitempty"`
-	Rows        []map[string]any    `json:"rows,omitempty" doc:"the columns that were asked for, by name, and the id"`
+	Rows        []map[string]any    `json:"rows,omitzero" required:"false" doc:"the columns that were asked for, by name, and the id"`
 	Next        string              `json:"next,omitempty" doc:"after=… of the page that follows"`
 }
 
