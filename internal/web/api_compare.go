@@ -63,8 +63,8 @@ type shownBody struct {
 // galleryPage is how many images a page of a gallery has.
 const galleryPage = 24
 
-// span is an optional interval of a request.
-type spanInput struct {
+// Over is an optional interval of a request.
+type Over struct {
 	Start string `query:"start" maxLength:"40" doc:"with end: the interval of predictions whose labels count, RFC 3339; default is the gate's window up to now"`
 	End   string `query:"end" maxLength:"40"`
 }
@@ -85,25 +85,25 @@ func (s *server) addCompareAPI(api huma.API) {
 	register(s, api, lasting(op("model-report", "GET", "/models/{ref}/report", "Models", "A version on every suite: accuracy, classes, calibration, robustness, slices, speed, training"), reflect.TypeFor[evaluator.Report](), "Report"),
 		func(ctx context.Context, in *struct {
 			Ref string `path:"ref" maxLength:"100" doc:"a version, the beginning of one, champion, previous or latest"`
-			spanInput
+			Over
 		}) (*maybe, error) {
 			ref, err := s.d.Models.Resolve(ctx, in.Ref)
 			if err != nil {
 				return nil, err
 			}
-			r, err := s.modelReport(ctx, ref, in.spanInput, apiPatience)
+			r, err := s.modelReport(ctx, ref, in.Over, apiPatience)
 			return ready(r), err
 		})
 	register(s, api, lasting(op("study", "GET", "/compare/study", "Models", "Two to eight versions on the same images: differences, agreement, training, lineage"), reflect.TypeFor[evaluator.Study](), "Study"),
 		func(ctx context.Context, in *struct {
 			Versions string `query:"versions" required:"true" maxLength:"800" doc:"two to eight versions, by comma; the first is the champion of the comparison"`
-			spanInput
+			Over
 		}) (*maybe, error) {
 			refs, err := s.resolveAll(ctx, strings.Split(in.Versions, ","))
 			if err != nil {
 				return nil, err
 			}
-			r, err := s.study(ctx, refs, in.spanInput, apiPatience)
+			r, err := s.study(ctx, refs, in.Over, apiPatience)
 			return ready(r), err
 		})
 	register(s, api, lasting(op("discordant", "GET", "/compare/discordant", "Models", "Images that only one of two versions gets right, or neither"), reflect.TypeFor[gallery](), "Gallery"),
@@ -114,13 +114,13 @@ func (s *server) addCompareAPI(api huma.API) {
 			Kind  evaluator.Discord `query:"kind" required:"true" enum:"only_a,only_b,both_wrong"`
 			After string            `query:"after" maxLength:"400" doc:"id of the last image of the page before"`
 			Limit int               `query:"limit" default:"24" minimum:"1" maximum:"500"`
-			spanInput
+			Over
 		}) (*maybe, error) {
 			refs, err := s.resolveAll(ctx, []string{in.A, in.B})
 			if err != nil {
 				return nil, err
 			}
-			g, err := s.gallery(ctx, refs[0], refs[1], in.spanInput, galleryOf{in.Suite, in.Kind, in.After, in.Limit}, apiPatience)
+			g, err := s.gallery(ctx, refs[0], refs[1], in.Over, galleryOf{in.Suite, in.Kind, in.After, in.Limit}, apiPatience)
 			return ready(g), err
 		})
 	reject := op("reject", "POST", "/reject", "Models", "Say, for the record, that a version does not take over")
@@ -166,7 +166,7 @@ const maxCompared = 8
 
 // interval is what a request looks at, and how it is told from others: empty
 // for the window of the gate, which moves with the clock.
-func (s *server) interval(in spanInput) (func() dg.Interval, string, error) {
+func (s *server) interval(in Over) (func() dg.Interval, string, error) {
 	if in.Start == "" && in.End == "" {
 		return s.d.Evaluation.Interval, "", nil
 	}
@@ -174,7 +174,7 @@ func (s *server) interval(in spanInput) (func() dg.Interval, string, error) {
 	return func() dg.Interval { return iv }, iv.String(), err
 }
 
-func (s *server) modelReport(ctx context.Context, ref dg.ModelRef, in spanInput, wait time.Duration) (out found[evaluator.Report], err error) {
+func (s *server) modelReport(ctx context.Context, ref dg.ModelRef, in Over, wait time.Duration) (out found[evaluator.Report], err error) {
 	if s.d.Evaluation == nil {
 		return out, notHere("judging models")
 	}
@@ -187,7 +187,7 @@ func (s *server) modelReport(ctx context.Context, ref dg.ModelRef, in spanInput,
 	})
 }
 
-func (s *server) study(ctx context.Context, refs []dg.ModelRef, in spanInput, wait time.Duration) (out found[evaluator.Study], err error) {
+func (s *server) study(ctx context.Context, refs []dg.ModelRef, in Over, wait time.Duration) (out found[evaluator.Study], err error) {
 	if s.d.Evaluation == nil {
 		return out, notHere("judging models")
 	}
@@ -215,7 +215,7 @@ type galleryOf struct {
 	Limit int
 }
 
-func (s *server) gallery(ctx context.Context, a, b dg.ModelRef, in spanInput, g galleryOf, wait time.Duration) (out found[gallery], err error) {
+func (s *server) gallery(ctx context.Context, a, b dg.ModelRef, in Over, g galleryOf, wait time.Duration) (out found[gallery], err error) {
 	if s.d.Evaluation == nil {
 		return out, notHere("judging models")
 	}

@@ -147,7 +147,7 @@ func (f *figures) compute(e *keptFigure, revision ledger.Revision, compute func(
 	ctx, cancel := context.WithTimeout(f.base, computeLimit)
 	defer cancel()
 	var value any
-	err := ctx.Err()
+	var err error
 	select {
 	case f.room <- struct{}{}:
 		value, err = f.safely(ctx, compute)

@@ -97,7 +97,7 @@ func (s *server) getModel(c *gin.Context) {
 		return
 	}
 	page := modelPage{layout: s.layout(c, "models", "Model "+ref.Short()), Ref: ref, Short: ref.Short(), Has: len(history) > 0}
-	r, err := s.modelReport(ctx, ref, spanInput{c.Query("start"), c.Query("end")}, pagePatience)
+	r, err := s.modelReport(ctx, ref, Over{c.Query("start"), c.Query("end")}, pagePatience)
 	if err != nil {
 		if statusOf(err) == http.StatusNotFound {
 			s.fail(c, err)
