@@ -56,7 +56,7 @@ func (m moves) Try(ctx context.Context, ref driftgate.ModelRef, stage driftgate.
 		return e, err
 	}
 	text := fmt.Sprintf("%s, %.3g%% of the traffic: %s", e.Stage, 100*e.Share, reason)
-	m.record(ctx, ledger.EventExposure, e.Since, e.Challenger, text)
+	m.record(ctx, ledger.EventExposure, m.app.Now().UTC(), e.Challenger, text) // not Since, whose seconds two moves may share
 	return e, nil
 }
 
@@ -74,7 +74,7 @@ func (m moves) EndTrial(ctx context.Context, reason string) (driftgate.Exposure,
 	if err != nil {
 		return e, err
 	}
-	m.record(ctx, ledger.EventExposureEnd, e.Since, seen.Challenger, reason)
+	m.record(ctx, ledger.EventExposureEnd, m.app.Now().UTC(), seen.Challenger, reason)
 	return e, nil
 }
 

@@ -176,7 +176,7 @@ func forWhom(suites []evaluator.SuitePair, a, b string) (out []string) {
 			if !p.Significant {
 				continue
 			}
-			text := fmt.Sprintf("%s (%s points)", p.Value, points(p.Difference.Value))
+			text := fmt.Sprintf("%s (%s points)", words(p.Value), points(p.Difference.Value))
 			if p.By != evaluator.ByClass {
 				text = words(p.By) + " " + text
 			}
