@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	dg "driftgate"
 	"driftgate/internal/experiment"
 )
 
@@ -91,7 +92,7 @@ func (s *server) getExperiments(c *gin.Context) {
 			s.fail(c, err)
 			return
 		}
-		page.Trouble = strings.ReplaceAll(err.Error(), "experiment: ", "")
+		page.Trouble = strings.NewReplacer("experiment: ", "", ": "+dg.ErrInvalid.Error(), "").Replace(err.Error())
 	}
 	page.lay(q, found)
 	if found.Next != "" {
