@@ -201,8 +201,16 @@ func TestFiguresAreKeptBoundedAndRenewed(t *testing.T) {
 		if len(f.kept) > maxKept || most.Load() != 1 {
 			t.Errorf("%d kept, %d computed at once", len(f.kept), most.Load())
 		}
-		get("last", time.Millisecond)
+		told := make(chan error)
+		go func() {
+			_, err := figureOf(t.Context(), f, "last", time.Minute, compute)
+			told <- err
+		}()
+		synctest.Wait()
 		f.stop()
+		if err := <-told; !errors.Is(err, dg.ErrFull) {
+			t.Errorf("waiting at the end: %v, want full", err)
+		}
 		if _, err := figureOf(t.Context(), f, "after the end", time.Minute, compute); !errors.Is(err, dg.ErrFull) {
 			t.Errorf("after the end: %v", err)
 		}

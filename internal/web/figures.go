@@ -48,6 +48,10 @@ type keptFigure struct {
 	done     chan struct{} // closed when it ends; nil: none is under way
 }
 
+// errStopping is the answer of a gateway that ends: another, or it again, will
+// compute.
+var errStopping = fmt.Errorf("the gateway stops: ask again: %w", dg.ErrFull)
+
 func newFigures(revision func(context.Context) (ledger.Revision, error)) *figures {
 	f := &figures{revision: revision, room: make(chan struct{}, 1), kept: map[string]*keptFigure{}}
 	f.base, f.cancel = context.WithCancel(context.Background())
@@ -131,7 +135,7 @@ func (f *figures) begin(key string, revision ledger.Revision, compute func(conte
 	case e.err == nil && !e.at.IsZero() && (age < freshFor || age < sameFor && e.revision == revision):
 		return *e, nil
 	case f.stopped:
-		return keptFigure{}, fmt.Errorf("the gateway stops: %w", dg.ErrFull)
+		return keptFigure{}, errStopping
 	case f.underWay() >= maxUnderWay:
 		return keptFigure{}, fmt.Errorf("%d reports and comparisons are being computed: try again in a while: %w", maxUnderWay, dg.ErrFull)
 	}
@@ -154,6 +158,9 @@ func (f *figures) compute(e *keptFigure, revision ledger.Revision, compute func(
 		<-f.room
 	case <-ctx.Done():
 		err = ctx.Err()
+	}
+	if err != nil && f.base.Err() != nil {
+		err = errStopping // whoever waits has not left: we have
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
