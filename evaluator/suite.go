@@ -95,9 +95,28 @@ func seen(vs []*version) map[string]bool {
 	for _, v := range vs {
 		for _, id := range v.Manifest.TrainedOn {
 			out[id] = true
+			out[path.Base(id)] = true // a base dataset made of a bucket has its ids below folders
 		}
 	}
 	return out
+}
+
+// chosen are the holdout shares of the versions whose training left labelled
+// samples out because others taught it more. What they left out is what the
+// model was sure of, so it may not stand for the rest: only what was held out
+// by lot does.
+func chosen(vs []*version) (shares []float64) {
+	for _, v := range vs {
+		if c := v.Manifest.Composition; c != nil && c.Active.LeftOut > 0 {
+			shares = append(shares, c.Evaluation.Holdout)
+		}
+	}
+	return shares
+}
+
+// heldByAll reports whether every one of the shares holds the id out.
+func heldByAll(id string, shares []float64) bool {
+	return !slices.ContainsFunc(shares, func(share float64) bool { return !dg.Held(id, share) })
 }
 
 // heldout is the labelled samples of iv in no manifest, by id, at most MaxPairs
@@ -112,16 +131,16 @@ func (e *Evaluator) heldout(ctx context.Context, vs []*version, iv dg.Interval) 
 	for _, p := range picks {
 		design[p.ID] = p
 	}
-	trained, classes := seen(vs), vs[0].Manifest.Classes
+	trained, shares, classes := seen(vs), chosen(vs), vs[0].Manifest.Classes
 	for r, err := range e.Labels.Labelled(ctx, iv) {
 		if err != nil {
 			return s, err
 		}
 		id := r.ID()
 		p, known := design[id]
-		if trained[id] || !known {
+		if trained[id] || !known || !heldByAll(id, shares) || r.LabelSource == dg.ProxyLabel {
 			s.Left++
-			continue // unknown: labelled between the two reads; it counts next time
+			continue // unknown: labelled between the two reads; it counts next time. A proxy label is the model's own answer.
 		}
 		class := classes.Index(r.Label)
 		if class < 0 {

@@ -16,6 +16,7 @@ import (
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
+	"driftgate/internal/network"
 	"driftgate/internal/objstore"
 )
 
@@ -137,6 +138,32 @@ func TestTrainedOnImagesAreInNoSuite(t *testing.T) {
 		if got := suiteOf(t, r, suite).Samples; got != want {
 			t.Errorf("%s: %d samples, want %d: what was trained on must not judge", suite, got, want)
 		}
+	}
+}
+
+// What active learning left out is what the model was sure of: judged on it, a
+// better challenger looks worse.
+func TestWhatTrainingLeftOutByChoiceDoesNotJudge(t *testing.T) {
+	const share = .3
+	s := newShop(t)
+	choosy := *s.Models.(cabinet)[baseRef]
+	choosy.Manifest.Composition = &network.Composition{Active: network.ActiveAccount{LeftOut: 100}, Evaluation: network.EvaluationAccount{Holdout: share}}
+	s.Models.(cabinet)["sha256:c4005"] = &choosy
+	samples := func(ref dg.ModelRef) int {
+		r, err := s.evaluator(Options{}).Report(t.Context(), ref, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return suiteOf(t, r, KindHeldout).Samples
+	}
+	all, held := samples(baseRef), 0
+	for i := range 2 * all {
+		if id := fmt.Sprintf("p%04d.png", i); dg.Held(id, share) {
+			held++
+		}
+	}
+	if got := samples("sha256:c4005"); got == 0 || got > held || float64(got) > 1.3*share*float64(all) {
+		t.Errorf("%d of %d samples judge, want only the held out: about %.0f", got, all, share*float64(all))
 	}
 }
 

@@ -112,17 +112,18 @@ func newPromote(g *global) *cobra.Command {
 }
 
 func newRollback(g *global) *cobra.Command {
-	var reason string
+	var reason, from string
 	c := &cobra.Command{
 		Use:     "rollback",
 		Short:   "serve the previous champion again",
 		Example: `  driftgate rollback --reason "complaints about bags"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.moveChampion(cmd, "/api/v1/rollback", map[string]string{"reason": reason})
+			return g.moveChampion(cmd, "/api/v1/rollback", map[string]string{"reason": reason, "from": from})
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why, for the history")
+	c.Flags().StringVar(&from, "from", "", "the version to take back; when another serves by now, nothing is moved")
 	return c
 }
 

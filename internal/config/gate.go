@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -142,6 +143,9 @@ func readGate(path string) (evaluator.Gate, []error) {
 		s.Source = besideDocument(path, s.Source)
 		g.Suites = append(g.Suites, evaluator.SuiteRule(*s))
 	}
+	for _, key := range zeroes(l, suites) {
+		l.fail(l.source[key], "%s: 0 would mean its default: leave it out, or write .0001 for next to nothing", key)
+	}
 	for _, f := range g.Faults() {
 		if !l.bad[f.Key] {
 			item, _, _ := strings.Cut(f.Key, ".")
@@ -149,6 +153,29 @@ func readGate(path string) (evaluator.Gate, []error) {
 		}
 	}
 	return g, l.errs
+}
+
+// zeroes are the keys that a document sets to 0 and that have another default:
+// whoever writes 0 means it, and would get a looser bar.
+func zeroes(l *loader, suites []*suiteKeys) (keys []string) {
+	look := func(key string) {
+		i := slices.IndexFunc(l.leaves, func(f leaf) bool { return f.key == key })
+		if _, written := l.source[key]; written && !l.bad[key] && l.leaves[i].value.IsZero() {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range []string{"min_pairs", "class_pairs", "worthwhile", "max_missing", "recall_drop"} {
+		look(key)
+	}
+	for i := range suites {
+		if suites[i].Name == evaluator.KindHeldout {
+			continue
+		}
+		for _, name := range []string{"may_lose", "min_pairs"} {
+			look(fmt.Sprintf("suites[%d].%s", i, name))
+		}
+	}
+	return keys
 }
 
 // besideDocument makes ./ and ../ of a suite's source mean the folder of the

@@ -62,6 +62,12 @@ suites:
 			t.Errorf("no %q in:\n%v", want, err)
 		}
 	}
+	_, err = ReadGate(write(t, "recall_drop: 0\nmargin: 0\nfloors: {overall: 0}\nsuites:\n  - {name: test, may_lose: 0}\n  - {name: heldout, floor: 0}\n"))
+	for _, want := range []string{"2 mistakes", ":1: recall_drop: 0 would mean its default", ":5: suites[0].may_lose: 0 would mean its default"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in:\n%v", want, err)
+		}
+	}
 	for name, text := range map[string]string{"a list of nothing": "suites: many\n", "no document at all": "- 1\n", "broken YAML": "margin: [\n", "a key twice": "margin: 0.1\nmargin: 0.2\n"} {
 		if _, err := ReadGate(write(t, text)); !errors.Is(err, driftgate.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)

@@ -31,7 +31,8 @@ type WatchSlot struct {
 }
 
 // CloseWatchSlot keeps a closed slot, together with events, in one transaction.
-// A slot closes once: closing it again changes nothing.
+// A slot closes once, and slots never overlap, or labels would count twice: one
+// that begins before the newest closed slot ends is [dg.ErrConflict].
 func (l *Ledger) CloseWatchSlot(ctx context.Context, w Watch, s WatchSlot, events ...Event) error {
 	for _, d := range s.Differences {
 		if !(math.Abs(d) <= 2) { // also refuses NaN
@@ -46,8 +47,17 @@ func (l *Ledger) CloseWatchSlot(ctx context.Context, w Watch, s WatchSlot, event
 		return fmt.Errorf("ledger: close watch slot: %w", err)
 	}
 	return l.tx(ctx, "close slot of the watch on "+w.Subject.Short(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO watch_slots (model, subject, against, began, slot_start, slot_end, closed_at, pairs, differences)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		var closed sql.NullInt64
+		err := tx.QueryRowContext(ctx, `SELECT MAX(slot_end) FROM watch_slots WHERE model = ? AND subject = ? AND against = ? AND began = ?`,
+			w.Model, string(w.Subject), string(w.Against), nanos(w.Began)).Scan(&closed)
+		if err != nil {
+			return err
+		}
+		if closed.Valid && nanos(s.Slot.Start) < closed.Int64 {
+			return fmt.Errorf("slot %s: closed until %s already: %w", s.Slot, fromNanos(closed.Int64).Format(dg.TimeFormat), dg.ErrConflict)
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO watch_slots (model, subject, against, began, slot_start, slot_end, closed_at, pairs, differences)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			w.Model, string(w.Subject), string(w.Against), nanos(w.Began), nanos(s.Slot.Start), nanos(s.Slot.End), nanos(s.ClosedAt), s.Pairs, string(differences))
 		if err != nil {
 			return err

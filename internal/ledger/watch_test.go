@@ -18,9 +18,15 @@ func TestAWatchKeepsEachSlotOnce(t *testing.T) {
 		return WatchSlot{Slot: dg.Interval{Start: from, End: from.Add(time.Hour)}, ClosedAt: from.Add(3 * time.Hour), Pairs: 10 * len(differences), Differences: differences}
 	}
 	second, first := slot(1, .1, -1, 1), slot(0)
-	must(t, l.CloseWatchSlot(ctx, w, second))
 	must(t, l.CloseWatchSlot(ctx, w, first, Event{At: t0, Kind: "rollback", Model: "m", Who: "rollout"}))
-	must(t, l.CloseWatchSlot(ctx, w, slot(1, .9))) // late labels do not reopen it
+	must(t, l.CloseWatchSlot(ctx, w, second))
+	joined := slot(0, .9)
+	joined.Slot.End = joined.Slot.End.Add(2 * time.Hour)
+	for name, again := range map[string]WatchSlot{"late labels": slot(1, .9), "before": slot(0, .9), "over all of it": joined} {
+		if err := l.CloseWatchSlot(ctx, w, again, Event{At: t0, Kind: "wrong"}); !errors.Is(err, dg.ErrConflict) {
+			t.Errorf("%s: %v, want a conflict", name, err)
+		}
+	}
 
 	if got := get[[]WatchSlot](t)(l.WatchSlots(ctx, w)); !reflect.DeepEqual(got, []WatchSlot{first, second}) {
 		t.Errorf("slots %+v", got)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	dg "driftgate"
 )
@@ -15,6 +16,7 @@ type Pipelines struct {
 	o       Options
 	log     *slog.Logger
 	metrics *metrics
+	rolling sync.Mutex // held by a rollout step
 }
 
 // New returns the pipelines. Options that do not [Options.Validate] make every

@@ -15,71 +15,108 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// watched is one look at the records: what is watched, if anything.
+// watched is one thing that is watched, and the records as they are.
 type watched struct {
 	champion dg.Champion
 	exposure dg.Exposure
 	watch    ledger.Watch // zero: nothing
+	fresh    bool         // the champion, not the challenger
 	last     time.Time    // slots that begin at it or later do not count; zero: no limit
 }
 
 // Rollout tells how things stand, and changes nothing.
 func (p *Pipelines) Rollout(ctx context.Context) (rollout.Status, error) {
-	w, err := p.watched(ctx)
-	if err != nil {
-		return rollout.Status{}, err
+	ws, err := p.watched(ctx)
+	if err != nil || len(ws) == 0 {
+		return rollout.Status{Decision: rollout.Decision{Why: noChampion}}, err
 	}
-	slots, err := p.closed(ctx, w.watch)
-	if err != nil {
-		return rollout.Status{}, err
+	var status rollout.Status
+	for _, w := range ws {
+		slots, err := p.closed(ctx, w.watch)
+		if err != nil {
+			return rollout.Status{}, err
+		}
+		if status = p.look(ctx, w, slots); status.Move != rollout.Stay {
+			break
+		}
 	}
-	status, _ := p.look(ctx, w, slots)
 	return status, nil
 }
+
+const noChampion = "there is no champion yet"
 
 // rollout closes the slots that are due and moves what has to be moved. It may
 // run again at any moment: slots close once, and records move by
 // compare-and-swap from what was decided on.
 func (p *Pipelines) rollout(ctx context.Context, runID string, _ any) (rollout.Status, error) {
-	w, err := p.watched(ctx)
-	if errors.Is(err, dg.ErrNotFound) {
-		return rollout.Status{Why: "there is no champion yet"}, nil
+	p.rolling.Lock() // a run by hand beside the scheduled one would close the same slots
+	defer p.rolling.Unlock()
+	ws, err := p.watched(ctx)
+	if err != nil || len(ws) == 0 {
+		return rollout.Status{Decision: rollout.Decision{Why: noChampion}}, err
 	}
-	if err != nil {
-		return rollout.Status{}, err
+	p.metrics.watch.forget()
+	var status rollout.Status
+	for _, w := range ws {
+		if status, err = p.roll(ctx, runID, w); err != nil || status.Move != rollout.Stay {
+			return status, err // what is watched has changed
+		}
 	}
-	slots, closed, err := p.closeSlots(ctx, runID, w)
-	if err != nil {
-		return rollout.Status{}, err
-	}
-	status, d := p.look(ctx, w, slots)
-	status.Closed = closed
-	p.metrics.watch.saw(status)
-	if err := p.act(ctx, w, d, status); err != nil {
-		return status, err
-	}
-	p.metrics.watch.moves.WithLabelValues(d.Move.String()).Inc()
 	return status, nil
 }
 
-func (p *Pipelines) watched(ctx context.Context) (watched, error) {
-	var w watched
-	var err error
-	if w.champion, err = p.d.Registry.Champion(ctx); err != nil {
-		return w, err
+// roll closes what is due of one watch, decides, and acts.
+func (p *Pipelines) roll(ctx context.Context, runID string, w watched) (rollout.Status, error) {
+	slots, closed, err := p.closeSlots(ctx, runID, w)
+	if err != nil && !Permanent(err) {
+		return rollout.Status{}, err
 	}
-	if w.exposure, err = p.d.Registry.Exposure(ctx); err != nil && !errors.Is(err, dg.ErrNotFound) {
-		return w, err
+	status := p.look(ctx, w, slots)
+	status.Closed = closed
+	if err != nil { // other classes, or a model that is gone: the next run would fail alike
+		p.log.ErrorContext(ctx, "the models cannot be compared on production", "run", runID, "subject", w.watch.Subject.Short(), "against", w.watch.Against.Short(), "error", err)
+		status.Why = "the models cannot be compared: " + err.Error()
+		if !w.fresh {
+			status.Move = rollout.End
+		}
 	}
-	c, e := w.champion, w.exposure
-	switch {
-	case e.Exposes(c.Version):
+	p.metrics.watch.saw(status)
+	moved, err := p.act(ctx, w, status)
+	if !moved {
+		status.Move = rollout.Stay
+	}
+	p.metrics.watch.moves.WithLabelValues(status.Move.String()).Inc()
+	return status, err
+}
+
+// watched returns the fresh champion, if it is watched, before what is exposed;
+// where neither is, one thing that is nothing. There is none without a champion.
+func (p *Pipelines) watched(ctx context.Context) (ws []watched, err error) {
+	c, err := p.d.Registry.Champion(ctx)
+	if errors.Is(err, dg.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e, err := p.d.Registry.Exposure(ctx)
+	if err != nil && !errors.Is(err, dg.ErrNotFound) {
+		return nil, err
+	}
+	w := watched{champion: c, exposure: e}
+	if p.o.Rollout.Watches(c, p.o.Now()) {
+		fresh := w
+		fresh.fresh, fresh.last = true, c.PromotedAt.Add(p.o.Rollout.Watch)
+		fresh.watch = ledger.Watch{Model: p.o.Model, Subject: c.Version, Against: c.Previous, Began: c.PromotedAt}
+		ws = append(ws, fresh)
+	}
+	if e.Exposes(c.Version) {
 		w.watch = ledger.Watch{Model: p.o.Model, Subject: e.Challenger, Against: e.Against, Began: e.Began}
-	case e.Challenger == "" && p.o.Rollout.Watches(c, p.o.Now()):
-		w.watch = ledger.Watch{Model: p.o.Model, Subject: c.Version, Against: c.Previous, Began: c.PromotedAt}
-		w.last = c.PromotedAt.Add(p.o.Rollout.Watch)
 	}
-	return w, nil
+	if e.Challenger != "" || len(ws) == 0 {
+		ws = append(ws, w)
+	}
+	return ws, nil
 }
 
 func (p *Pipelines) closed(ctx context.Context, w ledger.Watch) ([]rollout.Slot, error) {
@@ -106,7 +143,10 @@ func (p *Pipelines) closeSlots(ctx context.Context, runID string, w watched) (sl
 			return slots, closed, err
 		}
 		row := ledger.WatchSlot{Slot: s.Slot, ClosedAt: p.o.Now().UTC(), Pairs: s.Pairs, Differences: s.Blocks}
-		if err := p.d.Ledger.CloseWatchSlot(ctx, w.watch, row); err != nil {
+		if err := p.d.Ledger.CloseWatchSlot(ctx, w.watch, row); errors.Is(err, dg.ErrConflict) {
+			slots, err = p.closed(ctx, w.watch) // another gateway was first
+			return slots, closed, err
+		} else if err != nil {
 			return slots, closed, err
 		}
 		p.log.Debug("slot of the watch closed", "run", runID, "subject", w.watch.Subject.Short(), "slot", s.Slot, "pairs", s.Pairs, "blocks", len(s.Blocks))
@@ -129,53 +169,50 @@ func (p *Pipelines) slot(ctx context.Context, w ledger.Watch, due []dg.Interval)
 }
 
 // look decides on what the slots show.
-func (p *Pipelines) look(ctx context.Context, w watched, slots []rollout.Slot) (rollout.Status, rollout.Decision) {
+func (p *Pipelines) look(ctx context.Context, w watched, slots []rollout.Slot) rollout.Status {
 	now, plan := p.o.Now().UTC(), p.o.Rollout
 	ev := plan.Weigh(slots)
 	s := rollout.Status{Champion: w.champion, Exposure: w.exposure, Subject: w.watch.Subject, Against: w.watch.Against, Evidence: ev}
-	var d rollout.Decision
-	if w.exposure.Challenger != "" {
-		d = plan.Next(w.exposure, w.champion.Version, ev, now)
+	if w.fresh || w.exposure.Challenger == "" {
+		s.Decision = plan.Fresh(w.champion, ev, now)
 	} else {
-		d = plan.Fresh(w.champion, ev, now)
+		s.Decision = plan.Next(w.exposure, w.champion.Version, ev, now)
 	}
-	s.Move, s.Why = d.Move, d.Why
-	if e := w.exposure; p.d.Accuracy != nil && e.Exposes(w.champion.Version) && e.Stage == dg.Canary && now.After(e.Began) {
+	if e := w.exposure; p.d.Accuracy != nil && !w.fresh && e.Exposes(w.champion.Version) && e.Stage == dg.Canary && now.After(e.Began) {
 		if a, err := p.d.Accuracy(ctx, e.Challenger.Short(), now.Sub(e.Began), now); err == nil {
 			s.Accuracy = a.Estimates
 		} else {
-			p.log.Warn("the canary's accuracy is not known", "version", e.Challenger.Short(), "error", err)
+			p.log.WarnContext(ctx, "the canary's accuracy is not known", "version", e.Challenger.Short(), "error", err)
 		}
 	}
-	return s, d
+	return s
 }
 
-// act carries a decision out. Whoever moved a record meanwhile wins, and the
-// next run looks again.
-func (p *Pipelines) act(ctx context.Context, w watched, d rollout.Decision, s rollout.Status) error {
+// act carries a decision out. Whoever moved a record meanwhile wins, nothing
+// has moved then, and the next run looks again.
+func (p *Pipelines) act(ctx context.Context, w watched, s rollout.Status) (moved bool, err error) {
 	// Like a promotion by the gate, a move that is decided is not cancelled.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	var err error
-	switch e := w.exposure; d.Move {
+	switch e := w.exposure; s.Move {
 	case rollout.Advance:
 		next := e
-		next.Stage, next.Share, next.Step, next.Reason, next.Since = d.Stage.Stage, d.Stage.Share, d.Step, d.Why, time.Time{}
+		next.Stage, next.Share, next.Step, next.Reason, next.Since = s.Stage.Stage, s.Stage.Share, s.Step, s.Why, time.Time{}
 		err = p.expose(ctx, next, e, ledger.EventExposure, s)
 	case rollout.End:
-		err = p.expose(ctx, dg.Exposure{Reason: d.Why, RunID: e.RunID}, e, ledger.EventExposureEnd, s)
+		err = p.expose(ctx, dg.Exposure{Reason: s.Why, RunID: e.RunID}, e, ledger.EventExposureEnd, s)
 	case rollout.Promote:
-		err = p.graduate(ctx, w, d, s)
+		err = p.graduate(ctx, w, s)
 	case rollout.Rollback:
-		err = p.takeBack(ctx, w, d, s)
+		err = p.takeBack(ctx, w, s)
 	case rollout.Stay:
-		return nil
+		return false, nil
 	}
 	if errors.Is(err, dg.ErrConflict) {
-		p.log.Warn("not moved: a record changed meanwhile; the next run looks again", "move", d.Move, "error", err)
-		return nil
+		p.log.WarnContext(ctx, "not moved: a record changed meanwhile; the next run looks again", "move", s.Move, "error", err)
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 func (p *Pipelines) expose(ctx context.Context, next, seen dg.Exposure, kind string, evidence any) error {
@@ -201,8 +238,8 @@ func exposureText(e dg.Exposure) string {
 }
 
 // graduate promotes a challenger that came through every stage.
-func (p *Pipelines) graduate(ctx context.Context, w watched, d rollout.Decision, s rollout.Status) error {
-	c, err := p.d.Registry.Promote(ctx, w.exposure.Challenger, w.champion, "rollout: "+d.Why, w.exposure.RunID)
+func (p *Pipelines) graduate(ctx context.Context, w watched, s rollout.Status) error {
+	c, err := p.d.Registry.Promote(ctx, w.exposure.Challenger, w.champion, "rollout: "+s.Why, w.exposure.RunID)
 	if err != nil {
 		return err
 	}
@@ -213,13 +250,13 @@ func (p *Pipelines) graduate(ctx context.Context, w watched, d rollout.Decision,
 }
 
 // takeBack lets the champion before the fresh one serve again.
-func (p *Pipelines) takeBack(ctx context.Context, w watched, d rollout.Decision, s rollout.Status) error {
-	c, err := p.d.Registry.RollbackFrom(ctx, w.champion, d.Why)
+func (p *Pipelines) takeBack(ctx context.Context, w watched, s rollout.Status) error {
+	c, err := p.d.Registry.RollbackFrom(ctx, w.champion, s.Why)
 	if err != nil {
 		return err
 	}
-	p.log.Error("fresh champion taken back", "version", w.champion.Version.Short(), "to", c.Version.Short(), "why", d.Why)
-	return p.audit(ctx, ledger.EventRollback, c.PromotedAt, c.Version, ledger.ByRollout, d.Why, s)
+	p.log.Error("fresh champion taken back", "version", w.champion.Version.Short(), "to", c.Version.Short(), "why", s.Why)
+	return p.audit(ctx, ledger.EventRollback, c.PromotedAt, c.Version, ledger.ByRollout, s.Why, s)
 }
 
 // begin exposes a challenger that passed the gate, in the plan's first stage.
@@ -292,11 +329,15 @@ func newWatchMetrics(reg prometheus.Registerer) watchMetrics {
 	return m
 }
 
-// saw replaces the figures of the watch; none where nothing is watched.
-func (m watchMetrics) saw(s rollout.Status) {
+// forget drops the figures of what was watched.
+func (m watchMetrics) forget() {
 	for _, v := range []*prometheus.GaugeVec{m.evalue, m.difference, m.labels, m.accuracy} {
 		v.Reset()
 	}
+}
+
+// saw sets the figures of a watch; none where nothing is watched.
+func (m watchMetrics) saw(s rollout.Status) {
 	if s.Subject == "" {
 		return
 	}

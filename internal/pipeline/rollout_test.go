@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +148,51 @@ func TestACanaryThatDoesHarmIsEndedAndAFreshChampionTakenBack(t *testing.T) {
 	}
 }
 
+func TestAFreshChampionIsWatchedBesideATrial(t *testing.T) {
+	worse := .3
+	s := onStages(t, &worse)
+	before := s.crown(t)
+	bad, err := s.registry.Save(t.Context(), artifact(t, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := s.registry.Promote(t.Context(), bad, *s.registry.champion, "person: why not", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is tried beside it must not turn the watch off.
+	third := dg.ModelRef("sha256:" + strings.Repeat("c", 64))
+	if _, err := s.registry.Expose(t.Context(), dg.Exposure{Challenger: third, Against: fresh.Version, Stage: dg.Shadow, Step: dg.ByHand, Began: s.clock.Now()}, dg.Exposure{}); err != nil {
+		t.Fatal(err)
+	}
+	for hour := 0; s.registry.champion.Version == bad; hour++ {
+		if hour > 20 {
+			t.Fatal("a harmful champion serves on beside a trial")
+		}
+		s.hour(t)
+	}
+	if s.hour(t); s.registry.champion.Version != before.Version || s.registry.exposure.Challenger != "" {
+		t.Errorf("champion %+v, exposure %+v; want the one before and no trial against the bad one", s.registry.champion, s.registry.exposure)
+	}
+}
+
+func TestModelsThatCannotBeComparedEndTheTrial(t *testing.T) {
+	worse := 0.0
+	s := onStages(t, &worse)
+	s.crown(t)
+	s.evaluator.differences = func(context.Context, dg.ModelRef, dg.ModelRef, dg.Interval) ([]float64, int, error) {
+		return nil, 0, fmt.Errorf("other classes: %w", dg.ErrInvalid)
+	}
+	if _, err := s.retrain(t, s.run(t, "r1"), trigger()); err != nil {
+		t.Fatal(err)
+	}
+	s.hour(t)
+	s.hour(t)
+	if e := s.registry.exposure; e.Challenger != "" || !strings.Contains(e.Reason, "cannot be compared: other classes") {
+		t.Errorf("exposure %+v", e)
+	}
+}
+
 func TestARolloutRunsAgainWithoutDoingTwice(t *testing.T) {
 	worse := 0.0
 	s := onStages(t, &worse)
@@ -242,7 +288,7 @@ func TestWhatTheGateDidNotPassIsOnRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	events, err := s.ledger.Events(t.Context(), dg.Interval{Start: noon.Add(-time.Hour), End: noon.Add(time.Hour)})
-	if err != nil || len(events) != 1 || events[0].Kind != ledger.EventRejection || events[0].Who != ledger.ByGate || !strings.Contains(events[0].Text, "reject: the challenger is worse") ||
+	if err != nil || len(events) != 1 || events[0].Kind != ledger.EventRejection || events[0].Who != ledger.ByGate || !strings.Contains(events[0].Text, "the challenger is not better; the challenger is worse") ||
 		!strings.Contains(string(events[0].Evidence), `"pairs":500`) {
 		t.Errorf("events %+v, %v", events, err)
 	}

@@ -313,7 +313,7 @@ func (p *Pipelines) report(ctx context.Context, runID string, in RetrainResult) 
 	if in.Champion == "" || in.Verdict == dg.Promote {
 		return nil, nil
 	}
-	return nil, p.audit(ctx, ledger.EventRejection, p.o.Now().UTC(), in.Challenger, ledger.ByGate, in.Verdict.String()+": "+strings.Join(in.Comparison.Reasons, "; "), in.Comparison)
+	return nil, p.audit(ctx, ledger.EventRejection, p.o.Now().UTC(), in.Challenger, ledger.ByGate, in.Verdict.String()+": "+strings.Join(append([]string{in.Note}, in.Comparison.Reasons...), "; "), in.Comparison)
 }
 
 // champion returns the champion of the moment with its artifact.

@@ -68,6 +68,9 @@ func (r *Registry) promote(ctx context.Context, ref dg.ModelRef, seen dg.Champio
 		return dg.Champion{}, err
 	}
 	if done, ok, err := r.byRun(ctx, now, runID); err != nil || ok {
+		if ok && done.Version != ref {
+			return dg.Champion{}, fmt.Errorf("run %s has promoted %s already: %w", runID, done.Version.Short(), dg.ErrConflict)
+		}
 		return done, err
 	}
 	if hasMoved(now, seen) {

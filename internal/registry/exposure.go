@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,13 +138,31 @@ func (r *Registry) expose(ctx context.Context, next, seen dg.Exposure) (dg.Expos
 	}
 	var moved dg.Exposure
 	err = r.holding(ctx, next.Challenger, func() error {
-		if _, err := r.classifier(ctx, next.Challenger); err != nil {
+		if err := r.comparable(ctx, next); err != nil {
 			return err
 		}
 		moved, err = r.moveExposure(ctx, now, next)
 		return err
 	})
 	return moved, err
+}
+
+// comparable refuses a challenger that fails its self-test, or that sorts into
+// other classes than the champion: no server would let it answer.
+func (r *Registry) comparable(ctx context.Context, e dg.Exposure) error {
+	challenger, err := r.classifier(ctx, e.Challenger)
+	if err != nil {
+		return err
+	}
+	champion, err := r.Load(ctx, e.Against)
+	if err != nil {
+		return err
+	}
+	a, b := champion.Manifest.Classes, challenger.Manifest().Classes
+	if !slices.Equal(a, b) {
+		return fmt.Errorf("its classes %q are not the champion's %q: %w", b, a, dg.ErrRefused)
+	}
+	return nil
 }
 
 // sameExposure reports whether servers would do the same under both.

@@ -89,9 +89,10 @@ type Slot struct {
 
 // Evidence is what the closed slots of a watch say about the model watched.
 type Evidence struct {
-	Slots      int       `json:"slots"`
-	Pairs      int       `json:"pairs"`      // labelled samples that both models answered
-	Until      time.Time `json:"until"`      // end of the newest closed slot; zero before the first
+	Slots      int       `json:"slots"`      // closed, with enough labels to be weighed
+	Pairs      int       `json:"pairs"`      // labelled samples in them that both models answered
+	Lost       int       `json:"lost"`       // labelled samples in closed slots that could not be weighed
+	Until      time.Time `json:"until"`      // end of the newest of the slots; zero before the first
 	Difference float64   `json:"difference"` // its error minus the other's, weighted; above 0 it is worse
 	Lower      float64   `json:"lower"`      // of Difference: a confidence sequence at level 1 - alpha
 	Upper      float64   `json:"upper"`
@@ -105,6 +106,10 @@ func (p Plan) Weigh(slots []Slot) Evidence {
 	h := estimate.NewHarm(p.Harm)
 	ev := Evidence{Threshold: 1 / p.Alpha, Worse: 1, Better: 1, Lower: -1, Upper: 1}
 	for _, s := range slots {
+		if len(s.Blocks) == 0 {
+			ev.Lost += s.Pairs // they say nothing, so they count for nothing
+			continue
+		}
 		h = h.Add(s.Blocks...)
 		ev.Slots++
 		ev.Pairs += s.Pairs
@@ -162,10 +167,10 @@ func (m *Move) UnmarshalText(b []byte) error {
 
 // Decision is a move with its reason.
 type Decision struct {
-	Move  Move
-	Stage Stage // that Advance leads to
-	Step  int   // its position in the plan
-	Why   string
+	Move  Move   `json:"move"`
+	Stage Stage  `json:"-"` // that Advance leads to
+	Step  int    `json:"-"` // its position in the plan
+	Why   string `json:"why"`
 }
 
 // First is the exposure that begins a rollout of challenger against champion.
@@ -178,8 +183,9 @@ func (p Plan) First(model string, challenger, against dg.ModelRef, reason, runID
 
 // Next decides on what is exposed beside champion.
 //
-// Nothing is passed without MinLabels: no news is not good news. A stage ends
-// when it has lasted For, counted from when it was entered.
+// Nothing is passed without MinLabels, nor before a slot that began in the stage
+// is closed: no news is not good news. A stage ends when it has lasted For,
+// counted from when it was entered.
 func (p Plan) Next(e dg.Exposure, champion dg.ModelRef, ev Evidence, now time.Time) Decision {
 	switch {
 	case e.Challenger == "":
@@ -200,6 +206,9 @@ func (p Plan) Next(e dg.Exposure, champion dg.ModelRef, ev Evidence, now time.Ti
 	}
 	if ev.Pairs < p.MinLabels {
 		return Decision{Why: fmt.Sprintf("%d labelled samples in closed slots, %d wanted: waiting for labels", ev.Pairs, p.MinLabels)}
+	}
+	if ev.Until.Add(-p.Slot).Before(e.Since) {
+		return Decision{Why: "no slot that began in this stage is closed yet: waiting for its labels"}
 	}
 	why := fmt.Sprintf("no harm shown: %+.1f points of error (%+.1f to %+.1f) on %d labelled samples", 100*ev.Difference, 100*ev.Lower, 100*ev.Upper, ev.Pairs)
 	if next := e.Step + 1; next < len(p.Stages) {
@@ -240,9 +249,8 @@ type Status struct {
 	Against  dg.ModelRef   `json:"against,omitempty"`
 	Evidence Evidence      `json:"evidence"`
 	Accuracy []dg.Estimate `json:"accuracy,omitempty"` // the exposed challenger's own, on what it answered since it was exposed
-	Move     Move          `json:"move"`
-	Why      string        `json:"why"`
-	Closed   int           `json:"closed,omitempty"` // slots that this run closed
+	Decision
+	Closed int `json:"closed,omitempty"` // slots that this run closed
 }
 
 // maxJoined is how many slots are judged together at most, when the first have

@@ -32,12 +32,17 @@ func hours(n, pairs int, blocks ...float64) []Slot {
 
 func TestARolloutMovesStageByStageAndStopsOnHarm(t *testing.T) {
 	p := plan()
+	blind := p.Weigh(append(hours(1, 10, 0), hours(30, 100)...)) // a hundred labels an hour that cannot be weighed
 	fine, harm, few := p.Weigh(hours(3, 10, 0, 0, 0, .05)), p.Weigh(hours(30, 10, 1, 0, 1, 1)), p.Weigh(hours(1, 10, 0))
 	at := func(step int) dg.Exposure {
 		e := p.First("m", "sha256:bb", "sha256:aa", "gate", "run", t0)
 		if e.Step = step; step >= 0 && step < len(p.Stages) {
 			e.Stage, e.Share = p.Stages[step].Stage, p.Stages[step].Share
 		}
+		return e
+	}
+	later := func(e dg.Exposure) dg.Exposure {
+		e.Since = t0.Add(3 * time.Hour) // after the newest closed slot
 		return e
 	}
 	for _, tt := range []struct {
@@ -54,6 +59,8 @@ func TestARolloutMovesStageByStageAndStopsOnHarm(t *testing.T) {
 		{"the stage has not lasted", at(0), "sha256:aa", fine, 59 * time.Minute, Stay, 0, "1m0s more"},
 		{"shadow ends", at(0), "sha256:aa", fine, time.Hour, Advance, .05, "no harm"},
 		{"too few labels", at(0), "sha256:aa", few, time.Hour, Stay, 0, "waiting for labels"},
+		{"labels that cannot be weighed", at(0), "sha256:aa", blind, 40 * time.Hour, Stay, 0, "10 labelled"},
+		{"no labels of this stage", later(at(1)), "sha256:aa", fine, 9 * time.Hour, Stay, 0, "no slot that began in this stage"},
 		{"no labels at all, for ever", at(0), "sha256:aa", p.Weigh(nil), 1000 * time.Hour, Stay, 0, "0 labelled"},
 		{"the canary grows", at(1), "sha256:aa", fine, 2 * time.Hour, Advance, .25, "no harm"},
 		{"the last stage ends", at(2), "sha256:aa", fine, 2 * time.Hour, Promote, 0, "no harm"},

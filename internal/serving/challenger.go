@@ -2,6 +2,7 @@ package serving
 
 import (
 	"context"
+	"fmt"
 	"image"
 	"slices"
 	"time"
@@ -11,10 +12,13 @@ import (
 	"driftgate/internal/network"
 )
 
-// shadowQueue is how many images may wait for the challenger's opinion, each
-// at most as large as an upload. What comes while it is full is counted as
-// dropped: nobody waits for a shadow.
-const shadowQueue = 64
+// shadowQueue and shadowBytes bound the images that may wait for the
+// challenger's opinion. What comes beyond is counted as dropped: nobody waits
+// for a shadow.
+const (
+	shadowQueue = 64
+	shadowBytes = 64 << 20
+)
 
 // The outcomes of a challenger's answer in the shadow.
 const (
@@ -86,10 +90,17 @@ func (s *Service) beside(champion *model) *challenger {
 
 // canary lets the challenger answer if the upload falls into its share. A
 // canary without an answer is counted, and the champion answers instead.
-func (s *Service) canary(c *challenger, img image.Image, upload []byte) (answer, bool) {
+func (s *Service) canary(c *challenger, img image.Image, upload []byte) (a answer, ok bool) {
 	if c == nil || !c.exposure.Takes(upload) {
 		return answer{}, false
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.canaryFailures.Inc()
+			s.failed(c, fmt.Errorf("panic: %v", p))
+			a, ok = answer{}, false
+		}
+	}()
 	a, err := c.answer(img)
 	if err != nil {
 		s.metrics.canaryFailures.Inc()
@@ -111,11 +122,16 @@ func (s *Service) shadow(c *challenger, best int, body []byte) {
 	if c == nil || c.exposure.Stage != dg.Shadow {
 		return
 	}
-	select {
-	case s.shadows <- shadowed{c, best, body}:
-	default:
-		s.metrics.shadowed(c, shadowDropped)
+	size := int64(len(body))
+	if s.shadowed.Add(size) <= shadowBytes {
+		select {
+		case s.shadows <- shadowed{c, best, body}:
+			return
+		default:
+		}
 	}
+	s.shadowed.Add(-size)
+	s.metrics.shadowed(c, shadowDropped)
 }
 
 // answerShadows asks the challenger, one image at a time, until ctx ends.
@@ -126,11 +142,20 @@ func (s *Service) answerShadows(ctx context.Context) {
 			return
 		case sh := <-s.shadows:
 			s.metrics.shadowed(sh.by, s.opinion(ctx, sh))
+			s.shadowed.Add(-int64(len(sh.body)))
 		}
 	}
 }
 
-func (s *Service) opinion(ctx context.Context, sh shadowed) string {
+// opinion is the outcome of one image. A challenger that panics has no answer;
+// it must not end the gateway.
+func (s *Service) opinion(ctx context.Context, sh shadowed) (outcome string) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.failed(sh.by, fmt.Errorf("panic: %v", p))
+			outcome = shadowFailed
+		}
+	}()
 	room := min(s.o.DecodeBytes, decodedBytes(sh.body))
 	if s.decode.Acquire(ctx, room) != nil {
 		return shadowDropped

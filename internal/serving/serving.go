@@ -136,6 +136,7 @@ type Service struct {
 	model    atomic.Pointer[model] // written under swap
 	exposed  atomic.Pointer[challenger]
 	shadows  chan shadowed
+	shadowed atomic.Int64               // bytes that wait in shadows
 	faulty   atomic.Pointer[challenger] // the last one that had no answer, logged once
 }
 

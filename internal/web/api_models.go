@@ -89,10 +89,11 @@ func (s *server) addModelAPI(api huma.API) {
 	rollback.Errors = append(rollback.Errors, http.StatusConflict)
 	register(s, api, rollback, func(ctx context.Context, in *struct {
 		Body struct {
+			From   string `json:"from,omitempty" maxLength:"100" doc:"the version that you see serving, its twelve digits or its whole name; when another serves by now, nothing is moved"`
 			Reason string `json:"reason,omitempty" maxLength:"2000"`
 		}
 	}) (*out[dg.Champion], error) {
-		champion, err := s.rollback(ctx, in.Body.Reason)
+		champion, err := s.rollback(ctx, in.Body.From, in.Body.Reason)
 		return answer(champion), err
 	})
 	s.addArtifactAPI(api)
@@ -157,10 +158,22 @@ func (s *server) promote(ctx context.Context, short, reason string) (dg.Champion
 	return s.d.Models.Promote(ctx, ref, seen, "person: "+reason, "")
 }
 
-func (s *server) rollback(ctx context.Context, reason string) (dg.Champion, error) {
+// rollback takes back from, the version that the person sees serving; empty is
+// whatever serves. Two who roll back the same version do it once.
+func (s *server) rollback(ctx context.Context, from, reason string) (dg.Champion, error) {
 	reason, err := reasonOf(reason, "by a person")
 	if err != nil {
 		return dg.Champion{}, err
 	}
-	return s.d.Models.Rollback(ctx, reason)
+	seen, err := s.d.Models.Champion(ctx)
+	if errors.Is(err, dg.ErrNotFound) {
+		return dg.Champion{}, fmt.Errorf("no model serves yet: %w", dg.ErrRefused)
+	}
+	if err != nil {
+		return dg.Champion{}, err
+	}
+	if from != "" && from != seen.Version.Short() && from != string(seen.Version) {
+		return dg.Champion{}, fmt.Errorf("%s serves by now, not %s: look again: %w", seen.Version.Short(), from, dg.ErrConflict)
+	}
+	return s.d.Models.RollbackFrom(ctx, seen, reason)
 }

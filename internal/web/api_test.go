@@ -86,6 +86,8 @@ func TestAPIAnswers(t *testing.T) {
 		{"nothing as canary", "POST", "/expose", `{"ref":"none","stage":"canary","share":0.5}`, 404, "none"},
 		{"the end of nothing", "POST", "/expose/end", `{}`, 409, "nothing is exposed"},
 		{"moves", "GET", "/moves", "", 200, `"kind":"promotion","version":"` + champRef.Short()},
+		{"rollback of what is seen", "POST", "/rollback", `{"from":"` + champRef.Short() + `"}`, 200, `"generation":3`},
+		{"rollback of what serves no more", "POST", "/rollback", `{"from":"` + freshRef.Short() + `"}`, 409, "look again"},
 		{"triggers", "GET", "/triggers", "", 200, `"decision":"joined"`},
 		{"rebuild", "POST", "/ledger/rebuild", "", 200, `"entered":7`},
 		{"check", "GET", "/check", "", 200, `"ok":true`},

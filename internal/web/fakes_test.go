@@ -74,7 +74,7 @@ func (f *fake) deps() Deps {
 	return Deps{
 		Serving: f, Labelling: fakeLabels{f}, Models: fakeModels{f}, Accuracy: fakeAccuracy{f}, Ledger: fakeLedger{f}, Inbox: f, Pipelines: fakePipelines{f},
 		Rollout: func(context.Context) (rollout.Status, error) {
-			return rollout.Status{Exposure: f.tried, Subject: champRef, Against: oldRef, Why: "the fresh champion is watched",
+			return rollout.Status{Exposure: f.tried, Subject: champRef, Against: oldRef, Decision: rollout.Decision{Why: "the fresh champion is watched"},
 				Evidence: rollout.Evidence{Slots: 3, Pairs: 214, Difference: .012, Lower: -.02, Upper: .04, Worse: 2.4, Better: .3, Threshold: 20}}, nil
 		},
 		Compare: func(_ context.Context, a, b dg.ModelRef) (dg.Comparison, error) {
@@ -331,7 +331,7 @@ func (f fakeModels) Promote(_ context.Context, ref dg.ModelRef, seen dg.Champion
 	f.promoted = ref
 	return dg.Champion{Model: "garments", Version: ref, Previous: seen.Version, Generation: seen.Generation + 1, Reason: reason}, f.err
 }
-func (f fakeModels) Rollback(context.Context, string) (dg.Champion, error) {
+func (f fakeModels) RollbackFrom(context.Context, dg.Champion, string) (dg.Champion, error) {
 	if f.noModels {
 		return dg.Champion{}, fmt.Errorf("registry: rollback: nothing served before: %w", dg.ErrRefused)
 	}

@@ -222,7 +222,7 @@ func (s *server) postPromote(c *gin.Context) {
 
 func (s *server) postRollback(c *gin.Context) {
 	s.move(c, "rollback", func(ctx context.Context) error {
-		_, err := s.rollback(ctx, c.PostForm("reason"))
+		_, err := s.rollback(ctx, c.PostForm("from"), c.PostForm("reason"))
 		return err
 	})
 }
