@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -60,7 +61,7 @@ type value struct {
 
 func textValue(s string) value {
 	v := value{text: s, known: s != ""}
-	if n, err := strconv.ParseFloat(s, 64); err == nil && n == n {
+	if n, err := strconv.ParseFloat(s, 64); err == nil && !math.IsNaN(n) && !math.IsInf(n, 0) {
 		v.number, v.isNum = n, true
 	}
 	return v

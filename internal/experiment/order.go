@@ -76,13 +76,17 @@ type place struct {
 	ID      string    `json:"d"`
 }
 
+// maxPlace bounds the text, in bytes, that records are ordered by: it travels in
+// a link.
+const maxPlace = 200
+
 func (o Order) place(r *Record) place {
 	p := place{Started: r.StartedAt.UTC(), ID: r.ID}
 	if (o != Order{}) {
 		v := o.by.of(r)
 		p.Known, p.Number, p.IsNum = v.known, v.number, v.isNum
 		if v.known && !v.isNum {
-			p.Text = v.text
+			p.Text = strings.ToValidUTF8(v.text[:min(len(v.text), maxPlace)], "")
 		}
 	}
 	return p

@@ -108,13 +108,15 @@ func TestPagesInAnyOrderAreTheWholeList(t *testing.T) {
 	var all []Record
 	for i := range 60 {
 		r := Record{ID: fmt.Sprintf("e%02d", i), Kind: Kinds[i%4], State: Done, StartedAt: noon.Add(time.Duration(rng.IntN(10)) * time.Minute)}
+		r.Parameters = map[string]string{"p": []string{"inf", "-Inf", "NaN", "7", "x"}[i%5]}
+		r.Note = strings.Repeat("é", 300+i%3) // as long as the order looks, and longer
 		if i%5 > 0 {
 			r.Metrics = map[string]float64{"m": float64(rng.IntN(6)) / 3}
 		}
 		all = append(all, r)
 	}
 	put(t, s, all...)
-	for _, sort := range []string{"", "started", "metrics.m", "-metrics.m", "kind", "-id"} {
+	for _, sort := range []string{"", "started", "metrics.m", "-metrics.m", "kind", "-id", "params.p", "note"} {
 		for _, filter := range []string{"", "kind!=trial", "metrics.m>.5"} {
 			o, err := ParseOrder(sort)
 			if err != nil {
