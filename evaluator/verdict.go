@@ -139,7 +139,7 @@ func (v verdict) class(c oneClass, alpha float64) {
 	}
 	champion, challenger := min(1, d.Champion/c.share), min(1, d.Challenger/c.share)
 	if d.Upper < 0 && champion-challenger > v.g.RecallDrop {
-		v.say(dg.Reject, "but it forgets %q: recall falls from %s to %s over %d %s pairs, more than the %s allowed",
+		v.say(dg.Reject, "it forgets %q: recall falls from %s to %s over %d %s pairs, more than the %s allowed",
 			c.class, percent(champion), percent(challenger), c.part.Samples(), where, point(v.g.RecallDrop))
 	}
 	if c.s.rule.Name == KindHeldout {
