@@ -141,6 +141,27 @@ func TestAnOldCleanBucketGivesItsAccuracy(t *testing.T) {
 	}
 }
 
+func TestAnswersToAReplacedImageAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	for i := range 3 {
+		w.put(w.buckets.Clean, fmt.Sprintf("class_03/%d.jpg", i), old(i))
+	}
+	o := w.options()
+	o.Classes = func() dg.Classes { return dg.FashionMNIST }
+	c := New(w.store, w.ledger, w.buckets, o)
+	reconcile(t, c)
+	const version = dg.ModelRef("sha256:aa")
+	must(t, w.ledger.SavePredictions(t.Context(), version, "heldout", noon, []ledger.Prediction{{ID: "0.jpg", Class: 1, Confidence: .5}, {ID: "1.jpg", Class: 1, Confidence: .5}, {ID: "2.jpg", Class: 1, Confidence: .5}}))
+	_, err := w.store.Put(t.Context(), w.buckets.Clean, "class_03/1.jpg", []byte("another picture"), objstore.PutOptions{Tags: old(1)})
+	must(t, err)
+	must(t, w.store.Delete(t.Context(), w.buckets.Clean, "class_03/2.jpg"))
+	reconcile(t, c)
+	left, err := ledger.All(w.ledger.Predictions(t.Context(), version, "heldout"))
+	if err != nil || len(left) != 1 || left[0].ID != "0.jpg" {
+		t.Errorf("answers to %+v are left, %v; want those to the image that is the same", left, err)
+	}
+}
+
 func TestTheLaterOfTwoLabelsCounts(t *testing.T) {
 	w := newWorld(t)
 	w.put(w.buckets.Clean, "class_08/a.jpg", old(5, "labelled_at", noon.Add(time.Hour).Format(dg.TimeFormat)))

@@ -56,7 +56,22 @@ func (s *side) enter(ctx context.Context, batch []item) error {
 	if err := s.c.ledger.PutObjects(ctx, objects...); err != nil {
 		return err
 	}
+	if err := s.forget(ctx, batch); err != nil {
+		return err
+	}
 	return s.apply(ctx, changes)
+}
+
+// forget drops the models' answers to labelled images whose contents another
+// hand has changed: they were about another picture.
+func (s *side) forget(ctx context.Context, batch []item) error {
+	var ids []string
+	for i := range batch {
+		if o := &batch[i]; s.name == inClean && o.known && o.row.ETag != "" && o.row.ETag != o.ETag {
+			ids = append(ids, path.Base(o.Key))
+		}
+	}
+	return s.c.ledger.ForgetPredictions(ctx, ids...)
 }
 
 // own reports whether the ledger has an object already, as its service put it

@@ -240,8 +240,14 @@ func (s *side) flush(ctx context.Context, batch *[]item, gone *[]ledger.Object) 
 			return err
 		}
 	}
+	var ids []string
 	for i := range *gone {
-		(*gone)[i].Status = ledger.ObjectVanished
+		if (*gone)[i].Status = ledger.ObjectVanished; s.name == inClean {
+			ids = append(ids, (*gone)[i].ID())
+		}
+	}
+	if err := s.c.ledger.ForgetPredictions(ctx, ids...); err != nil {
+		return err
 	}
 	if err := s.c.ledger.PutObjects(ctx, *gone...); err != nil {
 		return err

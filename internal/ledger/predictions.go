@@ -143,6 +143,44 @@ func (l *Ledger) SuiteImages(ctx context.Context, suite string) iter.Seq2[SuiteI
 	})
 }
 
+// ForgetPredictions forgets every version's answers to the samples, and what is
+// known of their images: another image has taken their place.
+func (l *Ledger) ForgetPredictions(ctx context.Context, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return l.tx(ctx, "forget predictions", func(tx *sql.Tx) error {
+		var sets []int64
+		err := each(ctx, tx, func(rows *sql.Rows) error {
+			var number int64
+			err := rows.Scan(&number)
+			sets = append(sets, number)
+			return err
+		}, `SELECT number FROM prediction_sets ORDER BY number`)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			for _, number := range sets {
+				r, err := tx.ExecContext(ctx, `DELETE FROM model_predictions WHERE set_number = ? AND sample_id = ?`, number, id)
+				if err != nil {
+					return err
+				}
+				if n, err := r.RowsAffected(); err != nil || n == 0 {
+					continue
+				}
+				if _, err := tx.ExecContext(ctx, `UPDATE prediction_sets SET predictions = predictions - 1 WHERE number = ?`, number); err != nil {
+					return err
+				}
+			}
+			if _, err := tx.ExecContext(ctx, `DELETE FROM suite_images WHERE sample_id = ?`, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // PrunePredictions forgets the sets written longest ago until at most the given
 // number of predictions is left, and what is known of images of suites on which
 // no set is left.

@@ -42,6 +42,28 @@ func TestPredictionsComeBackByID(t *testing.T) {
 	}
 }
 
+func TestAnswersToAnImageThatChangedAreForgotten(t *testing.T) {
+	ctx, l := t.Context(), open(t)
+	for _, v := range []dg.ModelRef{versionA, versionB} {
+		must(t, l.SavePredictions(ctx, v, "heldout", t0, []Prediction{{"a", 1, .5}, {"b", 2, .5}, {"c", 3, .5}}))
+	}
+	must(t, l.SaveSuiteImages(ctx, "heldout", []SuiteImage{{ID: "a", Width: 1, Height: 1}, {ID: "b", Width: 1, Height: 1}}))
+	must(t, l.ForgetPredictions(ctx, "b", "unknown"))
+	must(t, l.ForgetPredictions(ctx))
+	for _, v := range []dg.ModelRef{versionA, versionB} {
+		if got, want := drain(t, l.Predictions(ctx, v, "heldout")), []Prediction{{"a", 1, .5}, {"c", 3, .5}}; !slices.Equal(got, want) {
+			t.Errorf("%s: %+v, want %+v", v, got, want)
+		}
+	}
+	if got := drain(t, l.SuiteImages(ctx, "heldout")); len(got) != 1 || got[0].ID != "a" {
+		t.Errorf("images %+v", got)
+	}
+	must(t, l.PrunePredictions(ctx, 4)) // the sets know how many are left: two each
+	if got := drain(t, l.Predictions(ctx, versionA, "heldout")); len(got) != 2 {
+		t.Errorf("pruned at 4 of 4: %+v", got)
+	}
+}
+
 func TestALaterPredictionReplacesAnEarlierOne(t *testing.T) {
 	ctx, l := t.Context(), open(t)
 	must(t, l.SavePredictions(ctx, versionA, "test", t0, []Prediction{{"a", 1, .5}, {"b", 1, .5}, {"a", 2, .6}}))
