@@ -61,17 +61,27 @@ func addEvents(ctx context.Context, tx *sql.Tx, events ...Event) error {
 	return nil
 }
 
+func scanEvent(rows *sql.Rows) (e Event, err error) {
+	var at int64
+	var evidence string
+	err = rows.Scan(&at, &e.Kind, &e.Model, &e.ModelVersion, &e.Text, &e.Who, &evidence)
+	if e.At = fromNanos(at); evidence != "" {
+		e.Evidence = json.RawMessage(evidence)
+	}
+	return e, err
+}
+
+// Moves returns the newest limit events that tell how models came to serve, or
+// did not, newest first.
+func (l *Ledger) Moves(ctx context.Context, limit int) ([]Event, error) {
+	return collect(ctx, l, "moves", scanEvent, `SELECT at, kind, model, model_version, text, who, evidence FROM events
+		WHERE kind IN (?, ?, ?, ?, ?) ORDER BY at DESC, kind, model, model_version LIMIT ?`,
+		EventPromotion, EventRollback, EventExposure, EventExposureEnd, EventRejection, limit)
+}
+
 // Events returns the events of iv, oldest first.
 func (l *Ledger) Events(ctx context.Context, iv dg.Interval) ([]Event, error) {
-	return collect(ctx, l, "events", func(rows *sql.Rows) (e Event, err error) {
-		var at int64
-		var evidence string
-		err = rows.Scan(&at, &e.Kind, &e.Model, &e.ModelVersion, &e.Text, &e.Who, &evidence)
-		if e.At = fromNanos(at); evidence != "" {
-			e.Evidence = json.RawMessage(evidence)
-		}
-		return e, err
-	}, `SELECT at, kind, model, model_version, text, who, evidence FROM events WHERE at >= ? AND at < ? ORDER BY at, kind, model, model_version`,
+	return collect(ctx, l, "events", scanEvent, `SELECT at, kind, model, model_version, text, who, evidence FROM events WHERE at >= ? AND at < ? ORDER BY at, kind, model, model_version`,
 		bound(iv.Start), bound(iv.End))
 }
 

@@ -34,6 +34,14 @@ func TestAWatchKeepsEachSlotOnce(t *testing.T) {
 	if events := get[[]Event](t)(l.Events(ctx, dg.Interval{Start: t0, End: t0.Add(time.Second)})); len(events) != 1 || events[0].Who != "rollout" {
 		t.Errorf("events %+v, want the rollback", events)
 	}
+	must(t, l.AddEvent(ctx, Event{At: t0.Add(time.Hour), Kind: "alarm_firing", Model: "m"}))
+	must(t, l.AddEvent(ctx, Event{At: t0.Add(2 * time.Hour), Kind: EventPromotion, Model: "m"}))
+	if moves := get[[]Event](t)(l.Moves(ctx, 10)); len(moves) != 2 || moves[0].Kind != EventPromotion || moves[1].Kind != EventRollback {
+		t.Errorf("moves %+v, want the promotion, then the rollback", moves)
+	}
+	if moves := get[[]Event](t)(l.Moves(ctx, 1)); len(moves) != 1 || moves[0].Kind != EventPromotion {
+		t.Errorf("the newest move is %+v", moves)
+	}
 	for name, other := range map[string]Watch{
 		"another subject": {"m", "sha256:cc", w.Against, w.Began}, "another opponent": {"m", w.Subject, "sha256:cc", w.Began},
 		"another model": {"n", w.Subject, w.Against, w.Began}, "begun later": {"m", w.Subject, w.Against, t0.Add(time.Second)},

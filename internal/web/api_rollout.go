@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	dg "driftgate"
-	"driftgate/internal/ledger"
 	"driftgate/internal/rollout"
 )
 
@@ -28,9 +26,6 @@ type moveBody struct {
 type moveList struct {
 	Moves []moveBody `json:"moves" doc:"newest first"`
 }
-
-// moveKinds are the events that tell how models came to serve, or did not.
-var moveKinds = []string{ledger.EventPromotion, ledger.EventRollback, ledger.EventExposure, ledger.EventExposureEnd, ledger.EventRejection}
 
 // addRolloutAPI registers what tries a challenger on production, and the audit.
 func (s *server) addRolloutAPI(api huma.API) {
@@ -105,18 +100,10 @@ func (s *server) try(ctx context.Context, short string, stage dg.Stage, share fl
 
 // moves is the audit, newest first.
 func (s *server) moves(ctx context.Context, limit int) ([]moveBody, error) {
-	events, err := s.d.Ledger.Events(ctx, dg.Interval{Start: time.Unix(1, 0).UTC(), End: endOfTime})
-	if err != nil {
-		return nil, err
+	events, err := s.d.Ledger.Moves(ctx, limit)
+	moves := make([]moveBody, len(events))
+	for i, e := range events {
+		moves[i] = moveBody{e.At, e.Kind, e.ModelVersion, e.Who, e.Text, e.Evidence}
 	}
-	moves := []moveBody{}
-	for _, e := range slices.Backward(events) {
-		if len(moves) == limit {
-			break
-		}
-		if slices.Contains(moveKinds, e.Kind) {
-			moves = append(moves, moveBody{e.At, e.Kind, e.ModelVersion, e.Who, e.Text, e.Evidence})
-		}
-	}
-	return moves, nil
+	return moves, err
 }

@@ -122,6 +122,8 @@ type Ledger interface {
 	Runs(ctx context.Context, pipeline string, limit int) ([]ledger.Run, error)
 	Triggers(ctx context.Context, limit int) ([]ledger.TriggerRecord, error)
 	Events(ctx context.Context, iv dg.Interval) ([]ledger.Event, error)
+	// Moves returns the newest moves of models, newest first.
+	Moves(ctx context.Context, limit int) ([]ledger.Event, error)
 	// Revision tells whether anything has been written since.
 	Revision(ctx context.Context) (ledger.Revision, error)
 }

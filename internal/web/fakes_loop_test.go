@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	dg "driftgate"
@@ -58,6 +59,16 @@ func (f fakeLedger) Events(_ context.Context, iv dg.Interval) ([]ledger.Event, e
 		}
 	}
 	return in, nil
+}
+
+func (f fakeLedger) Moves(ctx context.Context, limit int) (moves []ledger.Event, err error) {
+	events, err := f.Events(ctx, dg.Interval{Start: testNow.Add(-1000 * 24 * time.Hour), End: endOfTime})
+	for _, e := range slices.Backward(events) {
+		if len(moves) < limit && slices.Contains([]string{ledger.EventPromotion, ledger.EventRollback, ledger.EventExposure, ledger.EventExposureEnd, ledger.EventRejection}, e.Kind) {
+			moves = append(moves, e)
+		}
+	}
+	return moves, err
 }
 
 type fakePipelines struct{ *fake }
