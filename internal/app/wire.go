@@ -140,7 +140,8 @@ func (a *App) webOptions() web.Options {
 		OpenTriggers: a.Config.HTTP.OpenTriggers, OpenMetrics: a.Config.HTTP.OpenMetrics,
 		SecureCookies: a.Config.HTTP.SecureCookies, TrustedProxies: a.Config.HTTP.TrustedProxies,
 		MaxUploadBytes: a.Config.Serving.MaxImageBytes, MaxInFlight: a.Config.HTTP.MaxInFlight,
-		AlertsToken: live.AlertsToken, RatePerSecond: live.RatePerSecond, RateBurst: live.RateBurst,
+		AlertsWindow: a.Config.Trigger.AlertWindow,
+		AlertsToken:  live.AlertsToken, RatePerSecond: live.RatePerSecond, RateBurst: live.RateBurst,
 		Tracer: a.tracer,
 		Now:    a.Now, Logger: a.Logger, Registerer: a.metricsRegistry,
 	}

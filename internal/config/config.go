@@ -168,6 +168,7 @@ type Alarm struct {
 type Trigger struct {
 	CoolDown     time.Duration `key:"cool_down" doc:"between the end of a run and the next automatic one"`
 	BudgetPerDay int           `key:"budget_per_day" doc:"most runs in 24 hours"`
+	AlertWindow  time.Duration `key:"alert_window" doc:"span of the figure that Alertmanager's alerts look at: the cause of one is taken to have begun so long before it fired, and a challenger is judged on what came since"`
 	Schedule     string        `key:"schedule" doc:"cron expression (five fields, UTC) that retrains by schedule; empty is never"`
 }
 
@@ -193,7 +194,7 @@ func Default() Config {
 		StatsD: StatsD{Prefix: "driftgate", Style: "influxdb", Every: 10 * time.Second},
 		Alarm: Alarm{Years: 10, Tolerance: 0.02, ReferenceLabels: 1000, Slot: 6 * time.Hour, LabelGrace: 24 * time.Hour,
 			ResolveHold: 24 * time.Hour},
-		Trigger: Trigger{CoolDown: 6 * time.Hour, BudgetPerDay: 4},
+		Trigger: Trigger{CoolDown: 6 * time.Hour, BudgetPerDay: 4, AlertWindow: 24 * time.Hour},
 		Train:   defaultTrain(),
 		Gate:    Gate{MinPairs: 100, Window: 7 * 24 * time.Hour, Wait: 48 * time.Hour},
 		Models:  defaultModels(),
@@ -273,6 +274,7 @@ func (c Config) check() []fault {
 	want(c.Alarm.Hold >= 0, "alarm.hold", "%s: want 0s or more", c.Alarm.Hold)
 	want(c.Alarm.ResolveHold >= 0, "alarm.resolve_hold", "%s: want 0s or more", c.Alarm.ResolveHold)
 	want(c.Trigger.CoolDown >= 0, "trigger.cool_down", "%s: want 0s or more", c.Trigger.CoolDown)
+	positive(c.Trigger.AlertWindow, "trigger.alert_window")
 	atLeast(c.Trigger.BudgetPerDay, 1, "trigger.budget_per_day")
 	out = append(out, c.Train.check()...)
 	atLeast(c.Gate.MinPairs, 30, "gate.min_pairs")

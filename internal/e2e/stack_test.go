@@ -30,7 +30,7 @@ serving: {follow: 500ms}
 metrics: {windows: [15s, 24h], stride: 1s, min_labels: 30, refresh: 1s}
 statsd: {address: "127.0.0.1:%d", every: 1s}
 alarm: {years: 1e300, slot: 1s, label_grace: 5s, reference_labels: 150}
-trigger: {cool_down: 10m, budget_per_day: 20}
+trigger: {cool_down: 10m, budget_per_day: 20, alert_window: 15s}
 train: {replay: 3000, lookback: 1h}
 gate: {min_pairs: 60, window: 1h, wait: 10m}
 `
