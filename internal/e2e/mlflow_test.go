@@ -5,7 +5,6 @@ package e2e
 import (
 	"archive/zip"
 	"bytes"
-	"context"
 	"encoding/json"
 	"math"
 	"net/url"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,31 +21,6 @@ import (
 
 // mlflowPackages read the export, from PyPI.
 var mlflowPackages = []string{"mlflow-skinny==3.17.2"}
-
-// mlflowPython returns the interpreter of a virtual environment with
-// mlflowPackages, made once and kept in .cache.
-func mlflowPython(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(repository(t), ".cache", "venv", strings.NewReplacer("==", "-").Replace(strings.Join(mlflowPackages, "_")))
-	python, ready := filepath.Join(dir, "bin", "python"), filepath.Join(dir, "ready")
-	if _, err := os.Stat(ready); err == nil {
-		return python
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", "--clear", dir},
-		append([]string{python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"}, mlflowPackages...),
-	} {
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-	}
-	if err := os.WriteFile(ready, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return python
-}
 
 // mlflowScript tells everything that MLflow's own client reads. It knows
 // nothing of driftgate.
@@ -192,7 +165,7 @@ type mlflowAnswer struct {
 
 func askMLflow(t *testing.T, dir, store string) (answer mlflowAnswer) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), mlflowPython(t), "-c", mlflowScript, store)
+	cmd := exec.CommandContext(t.Context(), python(t, mlflowPackages...), "-c", mlflowScript, store)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "MLFLOW_ALLOW_FILE_STORE=true", "MLFLOW_DISABLE_TELEMETRY=true", "DO_NOT_TRACK=true")
 	var complaint bytes.Buffer

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"image"
@@ -16,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
@@ -25,31 +23,6 @@ import (
 
 // What reads the models, from PyPI.
 var onnxPackages = []string{"onnxruntime==1.31.1", "onnx==1.23.2", "pillow==12.3.0"}
-
-// onnxPython returns the interpreter of a virtual environment with
-// onnxPackages, made once and kept in .cache.
-func onnxPython(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(repository(t), ".cache", "venv", strings.NewReplacer("==", "-").Replace(strings.Join(onnxPackages, "_")))
-	python, ready := filepath.Join(dir, "bin", "python"), filepath.Join(dir, "ready")
-	if _, err := os.Stat(ready); err == nil {
-		return python
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", "--clear", dir},
-		append([]string{python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"}, onnxPackages...),
-	} {
-		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-	}
-	if err := os.WriteFile(ready, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return python
-}
 
 // onnxScript checks each model with ONNX's own checker, then answers a batch
 // of raw pixels, and one picture file prepared by the words of the metadata:
@@ -194,7 +167,7 @@ func runONNX(t *testing.T, cases []onnxCase, answers any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), onnxPython(t), "-c", onnxScript)
+	cmd := exec.CommandContext(t.Context(), python(t, onnxPackages...), "-c", onnxScript)
 	cmd.Stdin = strings.NewReader(string(in))
 	out, err := cmd.Output()
 	if err != nil {
