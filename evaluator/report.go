@@ -85,7 +85,7 @@ type CalibrationBin struct {
 type Curve struct {
 	Knob   string  `json:"knob"`   // "rotation", "noise", "blur", "brightness"
 	Unit   string  `json:"unit"`   // of Strength: "degrees", ...
-	Points []Point `json:"points"` // the first is without drift
+	Points []Point `json:"points"` // by strength; 0 is without drift
 }
 
 // Point is the accuracy at one strength.

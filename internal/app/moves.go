@@ -28,9 +28,9 @@ func (m moves) Promote(ctx context.Context, ref driftgate.ModelRef, seen driftga
 	return c, nil
 }
 
-// RollbackFrom makes the champion before seen serve again; see registry.Registry.
-func (m moves) RollbackFrom(ctx context.Context, seen driftgate.Champion, reason string) (driftgate.Champion, error) {
-	c, err := m.Registry.RollbackFrom(ctx, seen, reason)
+// Rollback makes the champion before seen serve again; see registry.Registry.
+func (m moves) Rollback(ctx context.Context, seen driftgate.Champion, reason string) (driftgate.Champion, error) {
+	c, err := m.Registry.Rollback(ctx, seen, reason)
 	if err != nil {
 		return c, err
 	}

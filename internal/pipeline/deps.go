@@ -70,7 +70,7 @@ type Registry interface {
 	Load(ctx context.Context, ref dg.ModelRef) (*network.Artifact, error)
 	Champion(ctx context.Context) (dg.Champion, error)
 	Promote(ctx context.Context, ref dg.ModelRef, seen dg.Champion, reason, runID string) (dg.Champion, error)
-	RollbackFrom(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error)
+	Rollback(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error)
 	Exposure(ctx context.Context) (dg.Exposure, error)
 	Expose(ctx context.Context, next, seen dg.Exposure) (dg.Exposure, error)
 	UploadOldStyle(ctx context.Context, ref dg.ModelRef, at time.Time) (keys []string, err error)

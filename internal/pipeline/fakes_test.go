@@ -134,7 +134,7 @@ func (m *memoryRegistry) Promote(_ context.Context, ref dg.ModelRef, seen dg.Cha
 	return *m.champion, err
 }
 
-func (m *memoryRegistry) RollbackFrom(_ context.Context, seen dg.Champion, reason string) (dg.Champion, error) {
+func (m *memoryRegistry) Rollback(_ context.Context, seen dg.Champion, reason string) (dg.Champion, error) {
 	now := *m.champion
 	if now.Generation != seen.Generation {
 		return now, fmt.Errorf("champion is %s: %w", now.Version.Short(), dg.ErrConflict)

@@ -251,7 +251,7 @@ func (p *Pipelines) graduate(ctx context.Context, w watched, s rollout.Status) e
 
 // takeBack lets the champion before the fresh one serve again.
 func (p *Pipelines) takeBack(ctx context.Context, w watched, s rollout.Status) error {
-	c, err := p.d.Registry.RollbackFrom(ctx, w.champion, s.Why)
+	c, err := p.d.Registry.Rollback(ctx, w.champion, s.Why)
 	if err != nil {
 		return err
 	}

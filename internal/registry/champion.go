@@ -23,26 +23,36 @@ func (r *Registry) Champion(ctx context.Context) (dg.Champion, error) {
 	return c, nil
 }
 
-func (r *Registry) record(ctx context.Context, key string) (dg.Champion, error) {
-	b, o, err := r.store.Get(ctx, r.bucket, key)
-	if err != nil {
+func (r *Registry) record(ctx context.Context, key string) (c dg.Champion, err error) {
+	if c.ETag, err = r.fetchRecord(ctx, key, &c); err != nil {
 		return dg.Champion{}, err
 	}
-	if len(b) > maxRecord {
-		return dg.Champion{}, fmt.Errorf("%s: %d bytes, want at most %d: %w", key, len(b), maxRecord, dg.ErrInvalid)
+	if err := errors.Join(validRef(c.Version), validGeneration(c.Generation)); err != nil {
+		return dg.Champion{}, fmt.Errorf("%s: %w", key, err)
 	}
-	var c dg.Champion
-	if err := json.Unmarshal(b, &c); err != nil {
-		return dg.Champion{}, fmt.Errorf("%s: %w: %w", key, err, dg.ErrInvalid)
-	}
-	if err := validRef(c.Version); err != nil {
-		return dg.Champion{}, fmt.Errorf("%s: version: %w", key, err)
-	}
-	if c.Generation < 1 {
-		return dg.Champion{}, fmt.Errorf("%s: generation %d, want at least 1: %w", key, c.Generation, dg.ErrInvalid)
-	}
-	c.ETag = o.ETag
 	return c, nil
+}
+
+// fetchRecord decodes a record of the bucket into record and returns its ETag.
+func (r *Registry) fetchRecord(ctx context.Context, key string, record any) (etag string, err error) {
+	b, o, err := r.store.Get(ctx, r.bucket, key)
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxRecord {
+		return "", fmt.Errorf("%s: %d bytes, want at most %d: %w", key, len(b), maxRecord, dg.ErrInvalid)
+	}
+	if err := json.Unmarshal(b, record); err != nil {
+		return "", fmt.Errorf("%s: %w: %w", key, err, dg.ErrInvalid)
+	}
+	return o.ETag, nil
+}
+
+func validGeneration(n int) error {
+	if n < 1 {
+		return fmt.Errorf("generation %d, want at least 1: %w", n, dg.ErrInvalid)
+	}
+	return nil
 }
 
 // Promote makes ref the champion, unless the record was moved since seen was
@@ -98,37 +108,28 @@ func orNone(ref dg.ModelRef) string {
 	return ref.Short()
 }
 
-// Rollback puts the model that served before back in its place. Behind it
-// stands again what stood behind it then, so that a second rollback goes
-// further back. It is [dg.ErrRefused] when there is nothing before.
-func (r *Registry) Rollback(ctx context.Context, reason string) (dg.Champion, error) {
-	next, err := r.rollback(ctx, nil, reason)
-	if err != nil {
-		return dg.Champion{}, fmt.Errorf("registry: roll back: %w", err)
-	}
-	return next, nil
-}
-
-// RollbackFrom is [Registry.Rollback] for who judged the champion seen: when
-// the record has moved since, the error is [dg.ErrConflict] and nothing has
-// changed. Sight that has lost its ETag is known by generation and version.
-func (r *Registry) RollbackFrom(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error) {
-	next, err := r.rollback(ctx, &seen, reason)
+// Rollback puts the model that served before back in seen's place, unless the
+// record was moved since seen was read: then the error is [dg.ErrConflict] and
+// nothing has changed. Behind it stands again what stood behind it then, so that
+// a second rollback goes further back. It is [dg.ErrRefused] when there is
+// nothing before. seen may have lost its ETag on the way, as for Promote.
+func (r *Registry) Rollback(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error) {
+	next, err := r.rollback(ctx, seen, reason)
 	if err != nil {
 		return dg.Champion{}, fmt.Errorf("registry: roll back from %s: %w", orNone(seen.Version), err)
 	}
 	return next, nil
 }
 
-func (r *Registry) rollback(ctx context.Context, seen *dg.Champion, reason string) (dg.Champion, error) {
+func (r *Registry) rollback(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error) {
 	now, err := r.Champion(ctx)
 	if errors.Is(err, dg.ErrNotFound) {
 		return now, fmt.Errorf("no champion: %w", dg.ErrRefused)
 	} else if err != nil {
 		return now, err
 	}
-	if seen != nil && hasMoved(now, *seen) {
-		return now, moved(now, *seen)
+	if hasMoved(now, seen) {
+		return now, moved(now, seen)
 	}
 	if now.Previous == "" {
 		return now, fmt.Errorf("no earlier champion than %s: %w", now.Version.Short(), dg.ErrRefused)
@@ -205,7 +206,11 @@ func encodeRecord(record any) ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-func historyKey(generation int) string { return fmt.Sprintf("%s%08d.json", history, generation) }
+func historyKey(generation int) string { return generationKey(history, generation) }
+
+func generationKey(prefix string, generation int) string {
+	return fmt.Sprintf("%s%08d.json", prefix, generation)
+}
 
 // remember writes the history record of c's generation if it is missing.
 func (r *Registry) remember(ctx context.Context, c dg.Champion) error {
@@ -244,24 +249,33 @@ func (r *Registry) History(ctx context.Context) ([]dg.Champion, error) {
 }
 
 func (r *Registry) history(ctx context.Context) ([]dg.Champion, error) {
-	var all []dg.Champion
-	for o, err := range r.store.List(ctx, r.bucket, history, false) {
+	all, err := recordsBelow(ctx, r, history, r.record)
+	for i := range all {
+		all[i].ETag = "" // that of the history record swaps nothing
+	}
+	return all, err
+}
+
+// recordsBelow reads the records of every generation below prefix, oldest first.
+// One that cannot be read is left out and logged.
+func recordsBelow[T any](ctx context.Context, r *Registry, prefix string, read func(ctx context.Context, key string) (T, error)) ([]T, error) {
+	var all []T
+	for o, err := range r.store.List(ctx, r.bucket, prefix, false) {
 		if err != nil {
 			return nil, err
 		}
-		generation, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(o.Key, history), ".json"))
-		if err != nil || o.Key != historyKey(generation) {
+		generation, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(o.Key, prefix), ".json"))
+		if err != nil || o.Key != generationKey(prefix, generation) {
 			continue // not ours
 		}
-		c, err := r.record(ctx, o.Key)
+		record, err := read(ctx, o.Key)
 		if errors.Is(err, dg.ErrInvalid) {
-			r.log.WarnContext(ctx, "history record left out", "generation", generation, "error", err)
+			r.log.WarnContext(ctx, "history record left out", "key", o.Key, "error", err)
 			continue
 		} else if err != nil {
 			return nil, err
 		}
-		c.ETag = "" // that of the history record swaps nothing
-		all = append(all, c)
+		all = append(all, record)
 	}
 	return all, nil
 }

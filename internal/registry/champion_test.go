@@ -18,11 +18,11 @@ import (
 
 func TestRollbackGoesBackStepByStep(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
-	_, err := w.Rollback(ctx, "")
+	_, err := w.back("")
 	wantKind(t, "roll back from nothing", err, dg.ErrRefused)
 	a, b, c := w.save(1), w.save(2), w.save(3)
 	now := w.promote(a, dg.Champion{}, "")
-	_, err = w.Rollback(ctx, "")
+	_, err = w.back("")
 	wantKind(t, "roll back from the first", err, dg.ErrRefused)
 	if !strings.Contains(err.Error(), "no earlier champion") {
 		t.Errorf("error %q does not say that there is no earlier champion", err)
@@ -33,7 +33,7 @@ func TestRollbackGoesBackStepByStep(t *testing.T) {
 		{Version: b, Previous: a, Generation: 4, Reason: "rollback: worse"},
 		{Version: a, Previous: "", Generation: 5, Reason: "rollback: worse"},
 	} {
-		got, err := w.Rollback(ctx, "worse")
+		got, err := w.back("worse")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestRollbackGoesBackStepByStep(t *testing.T) {
 			t.Errorf("rollback %d: %+v, want %+v", i, got, want)
 		}
 	}
-	_, err = w.Rollback(ctx, "worse")
+	_, err = w.back("worse")
 	wantKind(t, "roll back a third time", err, dg.ErrRefused)
 	if now, err = w.Champion(ctx); err != nil || now.Version != a || now.Generation != 5 {
 		t.Errorf("after the refusal the record is %+v, %v", now, err)
@@ -54,7 +54,7 @@ func TestRollbackDuringAPromotion(t *testing.T) {
 	seen := w.promote(b, w.promote(a, dg.Champion{}, ""), "")
 	// Promotion first: who judged b must not roll c back, and is told so.
 	now := w.promote(c, seen, "")
-	_, err := w.RollbackFrom(ctx, seen, "harm")
+	_, err := w.Rollback(ctx, seen, "harm")
 	wantKind(t, "roll back what another replaced", err, dg.ErrConflict)
 	if after, err := w.Champion(ctx); err != nil || after != now {
 		t.Errorf("the record is %+v, %v, want %+v", after, err, now)
@@ -62,7 +62,7 @@ func TestRollbackDuringAPromotion(t *testing.T) {
 	// Rollback first: the promotion was judged against c, and is told so.
 	sight := now
 	sight.ETag = ""
-	back, err := w.RollbackFrom(ctx, sight, "harm")
+	back, err := w.Rollback(ctx, sight, "harm")
 	if err != nil || back.Version != b || back.Generation != 4 {
 		t.Fatalf("rolled back to %+v, %v, want %s in generation 4", back, err, b.Short())
 	}
@@ -82,7 +82,7 @@ func TestRollbackDuringAPromotion(t *testing.T) {
 		var errs [2]error
 		var wg sync.WaitGroup
 		wg.Go(func() { promoted, errs[0] = w.open().Promote(ctx, target, seen, "gate", "") })
-		wg.Go(func() { rolled, errs[1] = w.open().RollbackFrom(ctx, seen, "harm") })
+		wg.Go(func() { rolled, errs[1] = w.open().Rollback(ctx, seen, "harm") })
 		wg.Wait()
 		now, err := w.Champion(ctx)
 		if err != nil {
@@ -134,7 +134,7 @@ func TestRollbackToABrokenModelChangesNothing(t *testing.T) {
 	a, b := w.save(1), w.save(2)
 	now := w.promote(b, w.promote(a, dg.Champion{}, ""), "")
 	w.put(w.key(a, network.LabelsFile), []byte("other\n"))
-	_, err := w.Rollback(ctx, "")
+	_, err := w.back("")
 	wantKind(t, "roll back", err, dg.ErrInvalid)
 	if after, err := w.Champion(ctx); err != nil || after != now {
 		t.Errorf("the record is %+v, %v, want %+v", after, err, now)
@@ -178,7 +178,7 @@ func TestHistoryIsCompletedAfterACrash(t *testing.T) {
 	if err := w.store.Delete(ctx, w.bucket, "history/00000001.json", "history/00000002.json", "history/00000003.json"); err != nil {
 		t.Fatal(err)
 	}
-	back, err := w.Rollback(ctx, "")
+	back, err := w.back("")
 	if err != nil || back.Version != b || back.Previous != "" {
 		t.Errorf("roll back without history: %+v, %v, want %s with nothing behind it", back, err, b.Short())
 	}

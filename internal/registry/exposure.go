@@ -2,12 +2,9 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	dg "driftgate"
@@ -25,25 +22,13 @@ func (r *Registry) Exposure(ctx context.Context) (dg.Exposure, error) {
 	return e, nil
 }
 
-func (r *Registry) exposure(ctx context.Context, key string) (dg.Exposure, error) {
-	b, o, err := r.store.Get(ctx, r.bucket, key)
-	if err != nil {
+func (r *Registry) exposure(ctx context.Context, key string) (e dg.Exposure, err error) {
+	if e.ETag, err = r.fetchRecord(ctx, key, &e); err != nil {
 		return dg.Exposure{}, err
 	}
-	if len(b) > maxRecord {
-		return dg.Exposure{}, fmt.Errorf("%s: %d bytes, want at most %d: %w", key, len(b), maxRecord, dg.ErrInvalid)
-	}
-	var e dg.Exposure
-	if err := json.Unmarshal(b, &e); err != nil {
-		return dg.Exposure{}, fmt.Errorf("%s: %w: %w", key, err, dg.ErrInvalid)
-	}
-	if e.Generation < 1 {
-		return dg.Exposure{}, fmt.Errorf("%s: generation %d, want at least 1: %w", key, e.Generation, dg.ErrInvalid)
-	}
-	if err := validExposure(e); err != nil {
+	if err := errors.Join(validGeneration(e.Generation), validExposure(e)); err != nil {
 		return dg.Exposure{}, fmt.Errorf("%s: %w", key, err)
 	}
-	e.ETag = o.ETag
 	return e, nil
 }
 
@@ -213,9 +198,7 @@ func (r *Registry) fillTimes(now dg.Exposure, next *dg.Exposure) {
 	next.Since, next.Began = next.Since.UTC(), next.Began.UTC()
 }
 
-func exposureHistoryKey(generation int) string {
-	return fmt.Sprintf("%s%08d.json", exposureHistory, generation)
-}
+func exposureHistoryKey(generation int) string { return generationKey(exposureHistory, generation) }
 
 // rememberExposure writes the history record of e's generation if it is missing.
 func (r *Registry) rememberExposure(ctx context.Context, e dg.Exposure) error {
@@ -242,24 +225,9 @@ func (r *Registry) Exposures(ctx context.Context) ([]dg.Exposure, error) {
 }
 
 func (r *Registry) exposures(ctx context.Context) ([]dg.Exposure, error) {
-	var all []dg.Exposure
-	for o, err := range r.store.List(ctx, r.bucket, exposureHistory, false) {
-		if err != nil {
-			return nil, err
-		}
-		generation, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(o.Key, exposureHistory), ".json"))
-		if err != nil || o.Key != exposureHistoryKey(generation) {
-			continue // not ours
-		}
-		e, err := r.exposure(ctx, o.Key)
-		if errors.Is(err, dg.ErrInvalid) {
-			r.log.Warn("exposure left out of history", "generation", generation, "error", err)
-			continue
-		} else if err != nil {
-			return nil, err
-		}
-		e.ETag = "" // that of the history record swaps nothing
-		all = append(all, e)
+	all, err := recordsBelow(ctx, r, exposureHistory, r.exposure)
+	for i := range all {
+		all[i].ETag = "" // that of the history record swaps nothing
 	}
-	return all, nil
+	return all, err
 }

@@ -116,6 +116,16 @@ func (w *world) promote(ref dg.ModelRef, seen dg.Champion, runID string) dg.Cham
 	return c
 }
 
+// back rolls back whatever serves.
+func (w *world) back(reason string) (dg.Champion, error) {
+	w.t.Helper()
+	seen, err := w.Champion(w.t.Context())
+	if err != nil && !errors.Is(err, dg.ErrNotFound) {
+		w.t.Fatal(err)
+	}
+	return w.Rollback(w.t.Context(), seen, reason)
+}
+
 func (w *world) key(ref dg.ModelRef, file string) string {
 	return "artifacts/" + strings.TrimPrefix(string(ref), "sha256:") + "/" + file
 }
@@ -256,7 +266,7 @@ func TestARunPromotesOnce(t *testing.T) {
 	if again := w.promote(b, first, "run-2"); again != second {
 		t.Errorf("repeated: %+v, want the same %+v", again, second)
 	}
-	back, err := w.Rollback(ctx, "it is worse")
+	back, err := w.back("it is worse")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,11 +86,11 @@ func TestPruningKeepsWhatAnybodyNeeds(t *testing.T) {
 	if all, err := w.History(ctx); err != nil || len(all) != 4 || all[0].Version != a {
 		t.Errorf("history %v, %v", all, err)
 	}
-	back, err := w.RollbackFrom(ctx, now, "harm")
+	back, err := w.Rollback(ctx, now, "harm")
 	if err != nil || back.Version != c || back.Previous != b {
 		t.Fatalf("rolled back to %+v, %v", back, err)
 	}
-	_, err = w.Rollback(ctx, "harm")
+	_, err = w.back("harm")
 	wantKind(t, "roll back to what was pruned", err, dg.ErrNotFound)
 	if got := w.save(1); got != a { // trained or imported once more
 		t.Errorf("saved again as %s", got)

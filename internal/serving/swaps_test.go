@@ -118,7 +118,7 @@ func TestNoRequestFailsInAHundredSwaps(t *testing.T) {
 	var exposure dg.Exposure
 	for k := range swaps {
 		if k%7 == 6 {
-			champion, err = reg.RollbackFrom(t.Context(), champion, "harm")
+			champion, err = reg.Rollback(t.Context(), champion, "harm")
 		} else {
 			next := refs[(k+1)%3]
 			if next == champion.Version {

@@ -175,5 +175,5 @@ func (s *server) rollback(ctx context.Context, from, reason string) (dg.Champion
 	if from != "" && from != seen.Version.Short() && from != string(seen.Version) {
 		return dg.Champion{}, fmt.Errorf("%s serves by now, not %s: look again: %w", seen.Version.Short(), from, dg.ErrConflict)
 	}
-	return s.d.Models.RollbackFrom(ctx, seen, reason)
+	return s.d.Models.Rollback(ctx, seen, reason)
 }

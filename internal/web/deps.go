@@ -94,7 +94,7 @@ type Models interface {
 	Champion(ctx context.Context) (dg.Champion, error)
 	Resolve(ctx context.Context, short string) (dg.ModelRef, error)
 	Promote(ctx context.Context, ref dg.ModelRef, seen dg.Champion, reason, runID string) (dg.Champion, error)
-	RollbackFrom(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error)
+	Rollback(ctx context.Context, seen dg.Champion, reason string) (dg.Champion, error)
 	// Try exposes a version beside the champion until a person or harm ends it.
 	Try(ctx context.Context, ref dg.ModelRef, stage dg.Stage, share float64, reason string) (dg.Exposure, error)
 	// EndTrial ends what is exposed.

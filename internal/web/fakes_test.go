@@ -331,7 +331,7 @@ func (f fakeModels) Promote(_ context.Context, ref dg.ModelRef, seen dg.Champion
 	f.promoted = ref
 	return dg.Champion{Model: "garments", Version: ref, Previous: seen.Version, Generation: seen.Generation + 1, Reason: reason}, f.err
 }
-func (f fakeModels) RollbackFrom(context.Context, dg.Champion, string) (dg.Champion, error) {
+func (f fakeModels) Rollback(context.Context, dg.Champion, string) (dg.Champion, error) {
 	if f.noModels {
 		return dg.Champion{}, fmt.Errorf("registry: rollback: nothing served before: %w", dg.ErrRefused)
 	}
