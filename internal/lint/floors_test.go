@@ -16,7 +16,7 @@ import (
 // be imported by it only where nested says so.
 var floors = map[string]int{
 	"": 0, "internal/telemetry": 0,
-	"internal/estimate": 1, "internal/objstore": 1, "internal/ledger": 1, "internal/dataset": 1, "internal/onnx": 1,
+	"internal/estimate": 1, "internal/objstore": 1, "internal/ledger": 1, "internal/dataset": 1, "internal/onnx": 1, "internal/kernel": 1,
 	"internal/network": 2, "internal/rollout": 2, "internal/experiment": 2, "internal/simulate": 2, "internal/catalog": 2, "internal/trigger": 2,
 	"metrics": 3, "trainer": 3, "evaluator": 3, "alerts": 3, "dashboards": 3,
 	"internal/registry": 3, "internal/serving": 3, "internal/labelling": 3,
