@@ -164,7 +164,7 @@ func (m *material) settle(o Options) {
 	for _, source := range m.valid.sources {
 		a.Evaluation.Validating[source]++
 	}
-	a.Augmentation.Applied, a.Augmentation.LeftOut = o.Augment.Sensible(m.base.Classes, m.pre.Height, m.pre.Width)
+	a.Augmentation.Applied, a.Augmentation.LeftOut = o.Augment.Sensible(m.base.Classes, m.pre.Height, m.pre.Width, m.pre.Channels)
 }
 
 // Streams of the seed's generator: one for each use, so that none disturbs

@@ -61,6 +61,8 @@ type Augment struct {
 	Flip       bool    `key:"flip" doc:"left for right, one time in two; left out where it makes no sense (characters, left and right)"`
 	Rotation   float64 `key:"rotation" doc:"largest rotation, degrees"`
 	Brightness float64 `key:"brightness" doc:"largest change of brightness: 0.2 is 0.8 to 1.2 times"`
+	Contrast   float64 `key:"contrast" doc:"largest change of contrast, likewise"`
+	Saturation float64 `key:"saturation" doc:"largest change of colours, likewise; colour images only"`
 	Noise      float64 `key:"noise" doc:"standard deviation of added noise, 0 to 1"`
 	Cutout     int     `key:"cutout" doc:"side of a square that is blanked, pixels"`
 }
@@ -136,6 +138,8 @@ func (t Train) check() []fault {
 	atLeast(a.Shift, 0, "augment.shift")
 	between(a.Rotation, 0, 180, "augment.rotation")
 	want(a.Brightness >= 0 && a.Brightness < 1, "augment.brightness", "%g: want 0 to below 1", a.Brightness)
+	want(a.Contrast >= 0 && a.Contrast < 1, "augment.contrast", "%g: want 0 to below 1", a.Contrast)
+	want(a.Saturation >= 0 && a.Saturation < 1, "augment.saturation", "%g: want 0 to below 1", a.Saturation)
 	between(a.Noise, 0, 1, "augment.noise")
 	atLeast(a.Cutout, 0, "augment.cutout")
 	return out

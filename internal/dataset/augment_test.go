@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -117,6 +118,69 @@ func TestRotationTurnsAboutTheCentre(t *testing.T) {
 	}
 }
 
+func TestContrastAndSaturationKeepMeanAndGrey(t *testing.T) {
+	src := ramp(16, 16, 3)
+	for i := range src {
+		src[i] = byte(60 + i*37%120) // far enough from black and white
+	}
+	figures := func(px []byte) (mean, spread, colour float64) {
+		for _, v := range px {
+			mean += float64(v) / float64(len(px))
+		}
+		for i, v := range px {
+			spread += math.Abs(float64(v) - mean)
+			colour += math.Abs(float64(v) - float64(px[i/3*3]))
+		}
+		return mean, spread, colour
+	}
+	mean, spread, colour := figures(src)
+	for seed := range uint64(40) {
+		m, s, _ := figures(augmented(Augmentation{Share: 1, Contrast: 0.4}, src, 16, 16, 3, seed))
+		if s < 0.58*spread || s > 1.42*spread || math.Abs(m-mean) > 1 {
+			t.Fatalf("contrast, seed %d: mean %.1f of %.1f, spread %.2f of it", seed, m, mean, s/spread)
+		}
+		_, _, c := figures(augmented(Augmentation{Share: 1, Saturation: 0.6}, src, 16, 16, 3, seed))
+		if c < 0.38*colour || c > 1.62*colour {
+			t.Fatalf("saturation, seed %d: colours %.2f of what they were", seed, c/colour)
+		}
+		grey := slices.Repeat([]byte{10, 10, 10, 200, 200, 200}, 8)
+		if got := augmented(Augmentation{Share: 1, Saturation: 0.9}, grey, 4, 4, 3, seed); !slices.Equal(got, grey) {
+			t.Fatalf("saturation gave grey a colour: %v", got)
+		}
+		if got := augmented(Augmentation{Share: 1, Contrast: 0.9}, grey, 4, 4, 3, seed); seed == 0 && slices.Equal(got, grey) {
+			t.Fatal("contrast changed nothing")
+		}
+	}
+}
+
+// The fixed-point rotation against the formula in float64.
+func TestRotationIsBilinear(t *testing.T) {
+	const h, w = 13, 17
+	for _, channels := range []int{1, 3} {
+		src, dst := ramp(h, w, channels), make([]byte, h*w*channels)
+		for k := range 60 {
+			angle := float64(k-30) / 20
+			tn := turn{sin: math.Sin(angle), cos: math.Cos(angle), dx: k%5 - 2, dy: k%3 - 1, scaleX: float64(1 - 2*(k%2))}
+			if k == 30 {
+				continue // no rotation: pixels are copied
+			}
+			tn.apply(dst, src, h, w, channels)
+			for i, got := range dst {
+				y, x, c := i/channels/w, i/channels%w, i%channels
+				px, py := float64(x)-float64(w-1)/2-float64(tn.dx), float64(y)-float64(h-1)/2-float64(tn.dy)
+				sx, sy := tn.scaleX*(tn.cos*px+tn.sin*py)+float64(w-1)/2, tn.cos*py-tn.sin*px+float64(h-1)/2
+				at := func(y, x int) float64 { return float64(src[(clamp(y, h)*w+clamp(x, w))*channels+c]) }
+				x0, y0 := math.Floor(sx), math.Floor(sy)
+				fx, fy, l, u := sx-x0, sy-y0, int(x0), int(y0)
+				want := (1-fy)*((1-fx)*at(u, l)+fx*at(u, l+1)) + fy*((1-fx)*at(u+1, l)+fx*at(u+1, l+1))
+				if math.Abs(float64(got)-want) > 2.6 { // 256ths of a pixel, at steps of up to 250 levels
+					t.Fatalf("%d channels, angle %.2f, pixel %d: %d, want %.2f", channels, angle, i, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestTheShareThatIsVariedIsTheShareAskedFor(t *testing.T) {
 	src := ramp(8, 8, 1)
 	dst := make([]byte, len(src))
@@ -136,7 +200,7 @@ func TestTheShareThatIsVariedIsTheShareAskedFor(t *testing.T) {
 			t.Errorf("%+v varies something", off)
 		}
 	}
-	all := Augmentation{Share: 1, Shift: 2, Flip: true, Rotation: 10, Brightness: 0.2, Noise: 0.05, Cutout: 3}
+	all := Augmentation{Share: 1, Shift: 2, Flip: true, Rotation: 10, Brightness: 0.2, Contrast: 0.2, Noise: 0.05, Cutout: 3}
 	if !slices.Equal(augmented(all, src, 8, 8, 1, 7), augmented(all, src, 8, 8, 1, 7)) || slices.Equal(augmented(all, src, 8, 8, 1, 7), augmented(all, src, 8, 8, 1, 8)) {
 		t.Error("the generator's state does not decide the image")
 	}
@@ -156,24 +220,31 @@ func TestWhatMakesNoSenseForASetIsLeftOutAndNamed(t *testing.T) {
 		{"brightness has no side", dg.Classes{"bright", "leftover"}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, why := Augmentation{Share: 1, Flip: true}.Sensible(tt.classes, 28, 28)
+			got, why := Augmentation{Share: 1, Flip: true}.Sensible(tt.classes, 28, 28, 1)
 			if got.Flip != tt.flip || (len(why) == 0) != tt.flip {
 				t.Errorf("%+v, %q", got, why)
 			}
 		})
 	}
-	got, why := Augmentation{Share: 1, Shift: 20, Cutout: 20}.Sensible(dg.FashionMNIST, 28, 28)
+	colours := Augmentation{Share: 1, Contrast: 0.2, Saturation: 0.2}
+	if got, why := colours.Sensible(dg.Food11, 64, 64, 3); got != colours || len(why) != 0 {
+		t.Errorf("photos: %+v, %q", got, why)
+	}
+	if got, why := colours.Sensible(dg.FashionMNIST, 28, 28, 1); got.Saturation != 0 || got.Contrast != 0.2 || len(why) != 1 {
+		t.Errorf("grey images: %+v, %q", got, why)
+	}
+	got, why := Augmentation{Share: 1, Shift: 20, Cutout: 20}.Sensible(dg.FashionMNIST, 28, 28, 1)
 	if got.Shift != 9 || got.Cutout != 14 || len(why) != 2 {
 		t.Errorf("%+v, %q: want what leaves most of the image", got, why)
 	}
 }
 
 func TestAugmentationReportsEveryFault(t *testing.T) {
-	err := Augmentation{Share: 2, Shift: -1, Rotation: 200, Brightness: 1, Noise: 2, Cutout: -1}.Validate()
+	err := Augmentation{Share: 2, Shift: -1, Rotation: 200, Brightness: 1, Contrast: 1, Saturation: -1, Noise: 2, Cutout: -1}.Validate()
 	if !errors.Is(err, dg.ErrInvalid) {
 		t.Fatalf("error %v", err)
 	}
-	for _, want := range []string{"share", "shift", "rotation", "brightness", "noise", "cutout"} {
+	for _, want := range []string{"share", "shift", "rotation", "brightness", "contrast", "saturation", "noise", "cutout"} {
 		if !strings.Contains(err.Error(), want+" ") {
 			t.Errorf("error %v does not name %s", err, want)
 		}

@@ -110,15 +110,43 @@ func (p Preprocessing) Pixels(px []byte, dst []float32) {
 	if len(px) != len(dst) || len(px)%p.Size() != 0 {
 		panic(fmt.Sprintf("dataset: preprocessing: %d pixels into %d numbers: want the same, a multiple of %d", len(px), len(dst), p.Size()))
 	}
-	if p.Channels == 1 {
-		mean, std := p.Mean[0], p.Std[0]
+	var table [3][256]float32 // on the stack
+	l := Levels(table[:p.Channels])
+	l.fill(p)
+	l.Pixels(px, dst)
+}
+
+// Levels holds what each of the 256 values of a pixel becomes, channel by
+// channel: whoever normalises many images makes it once.
+type Levels [][256]float32
+
+// Levels tabulates the normalisation of Pixels.
+func (p Preprocessing) Levels() Levels {
+	out := make(Levels, p.Channels)
+	out.fill(p)
+	return out
+}
+
+func (l Levels) fill(p Preprocessing) {
+	for c := range l {
+		for v := range l[c] {
+			l[c][v] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
+		}
+	}
+}
+
+// Pixels is [Preprocessing.Pixels], to the bit.
+func (l Levels) Pixels(px []byte, dst []float32) {
+	dst = dst[:len(px)]
+	if len(l) == 1 {
+		to := &l[0]
 		for i, v := range px {
-			dst[i] = (float32(v)/255 - mean) / std
+			dst[i] = to[v]
 		}
 		return
 	}
-	for i, v := range px {
-		c := i % 3
-		dst[i] = (float32(v)/255 - p.Mean[c]) / p.Std[c]
+	red, green, blue := &l[0], &l[1], &l[2]
+	for i := 0; i+3 <= len(px); i += 3 {
+		dst[i], dst[i+1], dst[i+2] = red[px[i]], green[px[i+1]], blue[px[i+2]]
 	}
 }
