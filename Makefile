@@ -8,7 +8,7 @@ GOLANGCI  := $(TOOLS)/golangci-lint-v2.15.0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test check lint demo e2e bench bench-metrics clean dashboards rules e2e-full e2e-loop
+.PHONY: help build test check lint demo e2e bench bench-metrics bench-trainer clean dashboards kernels rules e2e-full e2e-loop
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,9 +35,10 @@ check: ## what CI asks before it tests: format, vet, lint, floors, race detector
 	$(MAKE) lint
 	cd dashboards/gen && $(GO) vet ./... && $(GO) test ./...
 	cd deploy/validate && $(GO) vet ./... && $(GO) test -short ./...
+	cd internal/kernel/gen && $(GO) vet ./... && $(GO) run . -check
 	CGO_ENABLED=1 $(GO) test -race -short $(RACEPKGS)
 
-RACEPKGS ?= ./internal/serving/... ./internal/labelling/... ./internal/objstore/... ./internal/registry/... ./internal/ledger/... ./internal/trigger/... ./internal/pipeline/... ./internal/engine/... ./evaluator/... ./internal/web/... ./metrics/...
+RACEPKGS ?= ./internal/serving/... ./internal/labelling/... ./internal/objstore/... ./internal/registry/... ./internal/ledger/... ./internal/trigger/... ./internal/pipeline/... ./internal/engine/... ./evaluator/... ./internal/web/... ./metrics/... ./internal/kernel/... ./internal/network/... ./trainer/...
 
 lint: $(GOLANGCI)
 	$(GOLANGCI) run ./...
@@ -62,6 +63,9 @@ bench-metrics: build ## figures and reconcile at scale, on SQLite, PostgreSQL an
 
 dashboards: ## dashboards/*.json from their source
 	cd dashboards/gen && $(GO) run .
+
+kernels: ## the assembly of internal/kernel from its generator
+	cd internal/kernel/gen && $(GO) run .
 
 rules: ## alerts/rules.yml from alerts/slo.yml, and the copies of it in deploy
 	$(GO) test ./alerts -count=1 -run UpToDate -update
