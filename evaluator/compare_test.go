@@ -27,7 +27,7 @@ var classes = dg.Classes{"Bag", "Coat"}
 // is Coat. So an image can say what each model answers.
 func reader(t *testing.T, pixel int, trainedOn ...string) *network.Artifact {
 	t.Helper()
-	s := network.Spec{Architecture: network.MLP, Inputs: 4, Classes: 2}
+	s := network.MLP(network.Flat(4), nil, 2)
 	weights := make([]float32, 8)
 	weights[pixel], weights[4+pixel] = -5, 5
 	a := &network.Artifact{

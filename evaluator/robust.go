@@ -143,8 +143,8 @@ func (e *Evaluator) speed(ctx context.Context, v *version) (Speed, error) {
 			break
 		}
 	}
-	batch := make([]float32, 0, timedBatch*v.Manifest.Spec.Inputs)
-	one := make([]float32, v.Manifest.Spec.Inputs)
+	batch := make([]float32, 0, timedBatch*v.Manifest.Spec.Inputs())
+	one := make([]float32, v.Manifest.Spec.Inputs())
 	for i := range timedBatch {
 		v.Manifest.Preprocessing.Pixels(tests[i%len(tests)].Pixels, one)
 		batch = append(batch, one...)

@@ -25,7 +25,7 @@ func learn(t testing.TB, set dataset.Set, seed uint64, epochs int, relabel func(
 	t.Helper()
 	const batch = 50
 	p := set.Preprocessing()
-	spec := network.Spec{Architecture: network.MLP, Inputs: p.Size(), Hidden: []int{48}, Classes: len(set.Classes)}
+	spec := network.MLP(network.Flat(p.Size()), []int{48}, len(set.Classes))
 	rng := rand.New(rand.NewPCG(seed, 1))
 	l, err := network.NewLearner(spec, batch, network.NewWeights(spec, rng), nil)
 	if err != nil {

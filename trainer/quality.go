@@ -130,7 +130,7 @@ func (m *material) crossValidate(ctx context.Context, o Options, progress func(P
 
 // judgeFold trains briefly on learn and writes the probabilities of judge.
 func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, judge []int, out [][]float64) error {
-	spec := network.Spec{Architecture: network.MLP, Inputs: m.pre.Size(), Hidden: []int{checkHidden}, Classes: len(m.base.Classes)}
+	spec := network.MLP(network.Flat(m.pre.Size()), []int{checkHidden}, len(m.base.Classes))
 	rng := rand.New(rand.NewPCG(o.Seed, streamCheck+uint64(fold)))
 	l, err := network.NewLearner(spec, checkBatch, network.NewWeights(spec, rng), nil)
 	if err != nil {

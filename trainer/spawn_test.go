@@ -216,7 +216,7 @@ func TestKillingTheChildLosesAnEpochAtMost(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	t.Setenv(pidEnv, pidFile)
 	exe := self(t)
-	spec := network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10}
+	spec := network.MLP(network.Flat(784), []int{16}, 10)
 
 	failed := make(chan error, 1)
 	go func() {
@@ -308,7 +308,7 @@ func TestCancellingStopsTheChildAndKeepsTheCheckpoint(t *testing.T) {
 	if pid := childPID(t, pidFile); alive(pid) {
 		t.Errorf("child %d is still there", pid)
 	}
-	s, err := readCheckpoint(job.Dir, network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10}, network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10})
+	s, err := readCheckpoint(job.Dir, network.MLP(network.Flat(784), []int{16}, 10), network.MLP(network.Flat(784), []int{16}, 10))
 	if err != nil || s.Epoch < 2 {
 		t.Errorf("checkpoint %+v, %v", s, err)
 	}

@@ -75,8 +75,8 @@ func parent(ctx context.Context, job Job, set dataset.Set, src source) (*network
 		return nil, refuse("classes", []string(m.Classes), []string(set.Classes))
 	case m.Spec.Architecture != spec.Architecture:
 		return nil, refuse("architecture", m.Spec.Architecture, spec.Architecture)
-	case !slices.Equal(m.Spec.Hidden, spec.Hidden) || m.Spec.Inputs != spec.Inputs:
-		return nil, refuse("layers", append([]int{m.Spec.Inputs}, m.Spec.Hidden...), append([]int{spec.Inputs}, spec.Hidden...))
+	case !spec.Takes(m.Spec):
+		return nil, refuse("layers", m.Spec, spec)
 	case !reflect.DeepEqual(m.Preprocessing, set.Preprocessing()):
 		return nil, refuse("preprocessing", m.Preprocessing, set.Preprocessing())
 	}
@@ -85,7 +85,7 @@ func parent(ctx context.Context, job Job, set dataset.Set, src source) (*network
 
 // specOf is the architecture that options ask for on a set.
 func specOf(o Options, set dataset.Set) network.Spec {
-	return network.Spec{Architecture: network.MLP, Inputs: set.ImageBytes(), Hidden: o.Hidden, Classes: len(set.Classes)}
+	return network.MLP(network.Size{Height: set.Height, Width: set.Width, Channels: set.Channels}, o.Hidden, len(set.Classes))
 }
 
 // inherit adds what the parent had learned from to the ids trained on: its

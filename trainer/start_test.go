@@ -130,7 +130,7 @@ func TestStartsThatAreRefused(t *testing.T) {
 			p.Manifest.Classes[0], p.Manifest.Classes[1] = p.Manifest.Classes[1], p.Manifest.Classes[0]
 			m.parent = &p
 		}, dg.ErrInvalid, "has classes [Trouser T-shirt/top"},
-		{"other layers", func(j *Job, _ *memory) { j.Options.Hidden = []int{16, 8} }, dg.ErrInvalid, "has layers [784 16], this training has [784 16 8]"},
+		{"other layers", func(j *Job, _ *memory) { j.Options.Hidden = []int{16, 8} }, dg.ErrInvalid, "has layers mlp: dense 16, dense 10; 12,730 weights, this training has mlp: dense 16, dense 8, dense 10; 12,786 weights"},
 		{"other preprocessing", func(_ *Job, m *memory) {
 			p := *m.parent
 			p.Manifest.Preprocessing.Std = []float32{1}

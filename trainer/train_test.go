@@ -214,7 +214,7 @@ func TestInterruptedAndResumedEqualsUninterrupted(t *testing.T) {
 
 	job := quick(t)
 	job.Options.Epochs = 5
-	spec := network.Spec{Architecture: network.MLP, Inputs: 784, Hidden: []int{16}, Classes: 10}
+	spec := network.MLP(network.Flat(784), []int{16}, 10)
 	done := 0 // epochs in the checkpoint; an epoch has six steps
 	for _, steps := range []int{0, 3, 8, 5, 6, 13} {
 		left := steps

@@ -37,7 +37,7 @@ func modelsIn(t *testing.T, dir string, n int) []driftgate.ModelRef {
 	}
 	reg := registry.New(store, b.Models, registry.Options{Model: "classifier"})
 	p := dataset.GarmentPreprocessing()
-	spec := network.Spec{Architecture: network.MLP, Inputs: p.Size(), Hidden: []int{4}, Classes: len(driftgate.FashionMNIST)}
+	spec := network.MLP(network.Flat(p.Size()), []int{4}, len(driftgate.FashionMNIST))
 	var refs []driftgate.ModelRef
 	for seed := range n {
 		rng := rand.New(rand.NewPCG(uint64(seed), 3))

@@ -85,7 +85,7 @@ func TestONNXRuntimeGivesOurProbabilities(t *testing.T) {
 		{dataset.GarmentPreprocessing(), nil, dg.FashionMNIST},
 		{dataset.PhotoPreprocessing(32), []int{64}, dg.Food11},
 	} {
-		spec := network.Spec{Architecture: network.MLP, Inputs: tt.p.Size(), Hidden: tt.hidden, Classes: len(tt.classes)}
+		spec := network.MLP(network.Size{Height: tt.p.Height, Width: tt.p.Width, Channels: tt.p.Channels}, tt.hidden, len(tt.classes))
 		px := make([]byte, batch*tt.p.Size())
 		for k := range px {
 			px[k] = byte(rng.Uint32())

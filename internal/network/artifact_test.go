@@ -83,6 +83,10 @@ func resign(t *testing.T, files map[string][]byte, edit func(m map[string]any)) 
 	files[ManifestFile] = bytes.Replace(b, []byte(zeroSum), []byte(Digest(files)), 1)
 }
 
+func layersOf(manifest map[string]any) []any {
+	return manifest["spec"].(map[string]any)["layers"].([]any)
+}
+
 func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
@@ -97,24 +101,32 @@ func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
 			resign(t, f, nil)
 		}},
 		{"no graph", "model.onnx is missing", func(f map[string][]byte) { delete(f, ONNXFile) }},
-		{"newer format", "format version 3, this driftgate reads 1 to 2: a newer driftgate reads it", func(f map[string][]byte) {
-			resign(t, f, func(m map[string]any) { m["format_version"] = 3 })
+		{"newer format", "format version 4, this driftgate reads 1 to 3: a newer driftgate reads it", func(f map[string][]byte) {
+			resign(t, f, func(m map[string]any) { m["format_version"] = 4 })
 		}},
-		{"newer format with fields of its own", "format version 3, this driftgate reads 1 to 2", func(f map[string][]byte) {
+		{"newer format with fields of its own", "format version 4, this driftgate reads 1 to 3", func(f map[string][]byte) {
 			f["model.bin"] = []byte("x")
-			resign(t, f, func(m map[string]any) { m["format_version"], m["shards"] = 3, []string{"a"} })
+			resign(t, f, func(m map[string]any) { m["format_version"], m["shards"] = 4, []string{"a"} })
 		}},
 		{"a graph in format 1", `file "model.onnx" is not part`, func(f map[string][]byte) {
 			resign(t, f, func(m map[string]any) { m["format_version"] = 1 })
 		}},
 		{"wrong shapes", "the architecture wants layers.0.weight [5 784]", func(f map[string][]byte) {
-			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["hidden"] = []int{5} })
+			resign(t, f, func(m map[string]any) { layersOf(m)[0].(map[string]any)["units"] = 5 })
 		}},
 		{"too few layers", "the architecture wants 2", func(f map[string][]byte) {
-			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["hidden"] = []int{} })
+			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["layers"] = layersOf(m)[1:] })
 		}},
-		{"another architecture", `architecture "cnn": want "mlp"`, func(f map[string][]byte) {
-			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["architecture"] = "cnn" })
+		{"another architecture in the old form", `architecture "cnn" with inputs and hidden: want "mlp"`, func(f map[string][]byte) {
+			resign(t, f, func(m map[string]any) {
+				m["spec"] = map[string]any{"architecture": "cnn", "inputs": 784, "hidden": []int{4}, "classes": 10}
+			})
+		}},
+		{"an unknown field in the spec", `unknown field "groups"`, func(f map[string][]byte) {
+			resign(t, f, func(m map[string]any) { m["spec"].(map[string]any)["groups"] = 1 })
+		}},
+		{"an unknown kind", `layers[0] attention: kind "attention": want dense, conv`, func(f map[string][]byte) {
+			resign(t, f, func(m map[string]any) { layersOf(m)[0].(map[string]any)["kind"] = "attention" })
 		}},
 		{"other labels", "labels.txt differs", func(f map[string][]byte) {
 			f[LabelsFile] = []byte("cat\ndog\n")
@@ -146,20 +158,47 @@ func TestReadArtifactSaysWhyItRefuses(t *testing.T) {
 	}
 }
 
-func TestFormat1IsReadStill(t *testing.T) {
-	a := artifact(t, 4)
+// older writes the files of an artifact of a MLP as an older format has them.
+func older(t *testing.T, a *Artifact, format int) map[string][]byte {
+	t.Helper()
 	files := filesOf(t, a)
-	delete(files, ONNXFile)
-	resign(t, files, func(m map[string]any) { m["format_version"] = 1 })
-	got, ref, err := ReadArtifact(files)
-	if err != nil || ref != Digest(files) || !reflect.DeepEqual(got.Weights, a.Weights) {
-		t.Fatalf("read %s, %v, want %s", ref, err, Digest(files))
+	if format < 2 {
+		delete(files, ONNXFile)
 	}
-	if names, err := FilesOf(files[ManifestFile]); err != nil || !slices.Equal(names, []string{WeightsFile, LabelsFile, ManifestFile}) {
-		t.Errorf("its files are %v, %v", names, err)
+	hidden := []int{}
+	for _, l := range a.Manifest.Spec.Layers[:len(a.Manifest.Spec.Layers)-1] {
+		hidden = append(hidden, l.Units)
 	}
-	if graph, err := ONNX(got); err != nil || !bytes.Equal(graph, filesOf(t, a)[ONNXFile]) {
-		t.Errorf("its graph, made on demand, is not that of format 2, %v", err)
+	resign(t, files, func(m map[string]any) {
+		m["format_version"] = format
+		m["spec"] = map[string]any{"architecture": "mlp", "inputs": a.Manifest.Spec.Inputs(), "hidden": hidden, "classes": a.Manifest.Spec.Classes}
+	})
+	return files
+}
+
+func TestOlderFormatsAreReadStill(t *testing.T) {
+	for format, names := range map[int][]string{
+		1: {WeightsFile, LabelsFile, ManifestFile},
+		2: {WeightsFile, ONNXFile, LabelsFile, ManifestFile},
+	} {
+		for _, hidden := range [][]int{{4}, {9, 7}, nil} {
+			a := artifact(t, hidden...)
+			files := older(t, a, format)
+			got, ref, err := ReadArtifact(files)
+			if err != nil || ref != Digest(files) || !reflect.DeepEqual(got.Weights, a.Weights) {
+				t.Fatalf("format %d: read %s, %v, want %s", format, ref, err, Digest(files))
+			}
+			if !a.Manifest.Spec.Takes(got.Manifest.Spec) || !got.Manifest.Spec.Takes(a.Manifest.Spec) {
+				t.Errorf("format %d: read as %v, want a network that takes the weights of %v", format, got.Manifest.Spec, a.Manifest.Spec)
+			}
+			if list, err := FilesOf(files[ManifestFile]); err != nil || !slices.Equal(list, names) {
+				t.Errorf("format %d: its files are %v, %v", format, list, err)
+			}
+			if graph, err := ONNX(got); err != nil || !bytes.Equal(graph, filesOf(t, a)[ONNXFile]) {
+				t.Errorf("format %d: its graph, made on demand, is not that of format %d, %v", format, FormatVersion, err)
+			}
+			classifier(t, got)
+		}
 	}
 }
 
@@ -177,13 +216,13 @@ func TestFilesRefusesWhatIsNoModel(t *testing.T) {
 }
 
 func TestSpecReportsEveryFault(t *testing.T) {
-	err := Spec{Architecture: "x", Inputs: 0, Hidden: []int{-1}, Classes: 1}.Validate()
-	for _, want := range []string{"architecture", "inputs 0", "hidden[0]", "classes 1"} {
+	err := Spec{Architecture: "x y", Layers: []Layer{{Kind: Dense, Units: -1}, {Kind: "pooh"}}, Classes: 1}.Validate()
+	for _, want := range []string{"architecture", "input 0x0x0", "layers[0]", "layers[1]", "classes 1"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %q", err, want)
 		}
 	}
-	if err := (Spec{MLP, 1 << 20, []int{1 << 20}, 10}).Validate(); !errors.Is(err, dg.ErrInvalid) {
+	if err := MLP(Flat(1<<20), []int{1 << 20}, 10).Validate(); !errors.Is(err, dg.ErrInvalid) {
 		t.Errorf("a terabyte of weights: %v", err)
 	}
 }

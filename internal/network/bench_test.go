@@ -10,7 +10,7 @@ func BenchmarkStep(b *testing.B) {
 	for _, hidden := range [][]int{{128, 64}, {256, 128}} {
 		for _, batch := range []int{64, 128} {
 			b.Run(fmt.Sprintf("hidden%v/batch%d", hidden, batch), func(b *testing.B) {
-				s := Spec{MLP, 784, hidden, 10}
+				s := MLP(Flat(784), hidden, 10)
 				rng := rand.New(rand.NewPCG(1, 2))
 				l, err := NewLearner(s, batch, NewWeights(s, rng), nil)
 				if err != nil {

@@ -50,7 +50,11 @@ func untested(a *Artifact) (*Classifier, error) {
 	if err := a.Weights.Check(a.Manifest.Spec); err != nil {
 		return nil, err
 	}
-	return &Classifier{manifest: a.Manifest, plan: newPlan(a.Manifest.Spec, a.Weights)}, nil
+	p, err := newPlan(a.Manifest.Spec, a.Weights)
+	if err != nil {
+		return nil, err
+	}
+	return &Classifier{manifest: a.Manifest, plan: p}, nil
 }
 
 // Manifest returns the manifest of the artifact. Treat its slices and maps as

@@ -19,7 +19,7 @@ func artifact(t testing.TB, hidden ...int) *Artifact {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(11, 12))
 	p := dataset.GarmentPreprocessing()
-	s := Spec{MLP, p.Size(), hidden, len(dg.FashionMNIST)}
+	s := MLP(Size{p.Height, p.Width, p.Channels}, hidden, len(dg.FashionMNIST))
 	a := &Artifact{
 		Manifest: Manifest{
 			Model: "garments", Spec: s, Classes: dg.FashionMNIST, Preprocessing: p,
@@ -52,7 +52,7 @@ func classifier(t testing.TB, a *Artifact) *Classifier {
 
 func TestPlainForwardPassEqualsTheGraph(t *testing.T) {
 	for _, hidden := range [][]int{nil, {1}, {5}, {128, 64}, {33, 7, 19}} {
-		s := Spec{MLP, 50, hidden, 7}
+		s := MLP(Flat(50), hidden, 7)
 		rng := rand.New(rand.NewPCG(1, uint64(len(hidden))))
 		w := NewWeights(s, rng)
 		for i := range w {
@@ -68,7 +68,11 @@ func TestPlainForwardPassEqualsTheGraph(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]float32, n*s.Classes)
-		newPlan(s, w).logits(x, n, got)
+		p, err := newPlan(s, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.logits(x, n, got)
 		for i, want := range l.graph.logits() {
 			if d := math.Abs(float64(got[i] - want)); d > 1e-4 {
 				t.Fatalf("hidden %v: logit %d is %v, the graph says %v", hidden, i, got[i], want)

@@ -27,9 +27,12 @@ type dense struct {
 }
 
 // newPlan expects weights that passed Check. It keeps references to them.
-func newPlan(s Spec, w Weights) *plan {
-	p := &plan{inputs: s.Inputs, classes: s.Classes}
-	widths := s.widths()
+func newPlan(s Spec, w Weights) (*plan, error) {
+	p := &plan{inputs: s.Inputs(), classes: s.Classes}
+	widths, err := s.widths()
+	if err != nil {
+		return nil, err
+	}
 	for i := range len(widths) - 1 {
 		last := i == len(widths)-2
 		p.layers = append(p.layers, dense{widths[i], widths[i+1], w[2*i].Data, w[2*i+1].Data, !last})
@@ -38,7 +41,20 @@ func newPlan(s Spec, w Weights) *plan {
 		}
 		p.work += widths[i] * widths[i+1]
 	}
-	return p
+	return p, nil
+}
+
+// widths are the sizes of input, hidden layers and output of a network that is
+// nothing but dense layers, as [MLP] makes it.
+func (s Spec) widths() ([]int, error) {
+	out := []int{s.Inputs()}
+	for i, l := range s.Layers {
+		if l.Kind != Dense || !l.Bias || l.ReLU != (i < len(s.Layers)-1) {
+			return nil, fmt.Errorf("network: layers[%d] %v: not built yet: %w", i, l, dg.ErrInvalid)
+		}
+		out = append(out, l.Units)
+	}
+	return out, nil
 }
 
 // features is the width of what the last layer sees.
@@ -128,12 +144,16 @@ func Infer(s Spec, w Weights, x []float32) ([]float32, error) {
 	if err := w.Check(s); err != nil {
 		return nil, err
 	}
-	if len(x)%s.Inputs != 0 {
-		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", len(x), s.Inputs, dg.ErrInvalid)
+	p, err := newPlan(s, w)
+	if err != nil {
+		return nil, err
 	}
-	n := len(x) / s.Inputs
+	if len(x)%p.inputs != 0 {
+		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", len(x), p.inputs, dg.ErrInvalid)
+	}
+	n := len(x) / p.inputs
 	out := make([]float32, n*s.Classes)
-	newPlan(s, w).logits(x, n, out)
+	p.logits(x, n, out)
 	return out, nil
 }
 

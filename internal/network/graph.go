@@ -31,7 +31,7 @@ type graph struct {
 func newGraph(s Spec, batch int) (*graph, error) {
 	b := &builder{g: G.NewGraph(), out: &graph{}}
 	out := b.out
-	x := b.input("x", batch, s.Inputs)
+	x := b.input("x", batch, s.Inputs())
 	out.x = data(x.Value())
 	ones := b.input("ones", batch, 1)
 	for i := range data(ones.Value()) {
@@ -42,7 +42,10 @@ func newGraph(s Spec, batch int) (*graph, error) {
 
 	var params G.Nodes
 	h := x
-	widths := s.widths()
+	widths, err := s.widths()
+	if err != nil {
+		return nil, err
+	}
 	for i := range len(widths) - 1 {
 		w := b.input(fmt.Sprintf("w%d", i), widths[i], widths[i+1])
 		c := b.input(fmt.Sprintf("b%d", i), 1, widths[i+1])

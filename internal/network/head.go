@@ -11,27 +11,25 @@ import (
 // A network's head is its last layer, its features are what that layer sees.
 // Training the head alone is training a linear network on the features.
 
-// Features is how many values the last layer sees: the width of the last
-// hidden layer, or the inputs where there is none.
+// Features is how many values the last layer sees, of a spec that passed
+// Validate: the width of the last hidden layer, the channels of the mean over
+// an image, the inputs where there is nothing before it.
 func (s Spec) Features() int {
-	w := s.widths()
-	return w[len(w)-2]
+	stages := s.Stages()
+	return stages[len(stages)-1].In.Values()
 }
 
 // Head is the last layer as a network of its own.
 func (s Spec) Head() Spec {
-	return Spec{Architecture: s.Architecture, Inputs: s.Features(), Hidden: []int{}, Classes: s.Classes}
+	return Spec{Architecture: s.Architecture, Input: Flat(s.Features()), Layers: s.Layers[len(s.Layers)-1:], Classes: s.Classes}
 }
-
-// headTensors are the last layer's: weight and bias.
-const headTensors = 2
 
 // Head returns the tensors of the last layer under the names of
 // [Spec.Head]'s; the data is shared. w must have passed Check.
 func (w Weights) Head(s Spec) Weights {
 	layout := s.Head().Layout()
-	out := make(Weights, headTensors)
-	for i, t := range w[len(w)-headTensors:] {
+	out := make(Weights, len(layout))
+	for i, t := range w[len(w)-len(layout):] {
 		out[i] = Tensor{layout[i].Name, t.Shape, t.Data}
 	}
 	return out
@@ -42,7 +40,7 @@ func (w Weights) Head(s Spec) Weights {
 func (w Weights) WithHead(head Weights) Weights {
 	out := append(Weights(nil), w...)
 	for i, t := range head {
-		at := len(w) - headTensors + i
+		at := len(w) - len(head) + i
 		out[at] = Tensor{w[at].Name, t.Shape, t.Data}
 	}
 	return out
@@ -56,17 +54,20 @@ func Features(s Spec, w Weights, x, dst []float32) error {
 	if err := w.Check(s); err != nil {
 		return err
 	}
-	n := len(x) / s.Inputs
-	if len(x) != n*s.Inputs || len(dst) != n*s.Features() {
-		return fmt.Errorf("network: features: %d values into %d, want rows of %d into rows of %d: %w", len(x), len(dst), s.Inputs, s.Features(), dg.ErrInvalid)
+	n := len(x) / s.Inputs()
+	if len(x) != n*s.Inputs() || len(dst) != n*s.Features() {
+		return fmt.Errorf("network: features: %d values into %d, want rows of %d into rows of %d: %w", len(x), len(dst), s.Inputs(), s.Features(), dg.ErrInvalid)
 	}
-	p := newPlan(s, w)
+	p, err := newPlan(s, w)
+	if err != nil {
+		return err
+	}
 	width, parts := s.Features(), max(1, min(n, runtime.GOMAXPROCS(0), 1+n*p.work/parallelWork))
 	var wg sync.WaitGroup
 	for k := range parts {
 		a, b := k*n/parts, (k+1)*n/parts
 		wg.Go(func() {
-			p.rows(x[a*s.Inputs:b*s.Inputs], b-a, make([]float32, (b-a)*s.Classes), dst[a*width:b*width])
+			p.rows(x[a*p.inputs:b*p.inputs], b-a, make([]float32, (b-a)*s.Classes), dst[a*width:b*width])
 		})
 	}
 	wg.Wait()

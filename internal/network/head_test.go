@@ -11,11 +11,11 @@ import (
 
 func TestHeadOnFeaturesIsTheNetwork(t *testing.T) {
 	for _, s := range []Spec{
-		{MLP, 12, []int{9, 5}, 4}, {MLP, 12, nil, 3}, {MLP, 7, []int{33}, 2},
+		MLP(Flat(12), []int{9, 5}, 4), MLP(Flat(12), nil, 3), MLP(Flat(7), []int{33}, 2),
 	} {
-		rng := rand.New(rand.NewPCG(1, uint64(s.Inputs)))
+		rng := rand.New(rand.NewPCG(1, uint64(s.Inputs())))
 		w := NewWeights(s, rng)
-		x := make([]float32, 50*s.Inputs)
+		x := make([]float32, 50*s.Inputs())
 		for i := range x {
 			x[i] = float32(rng.NormFloat64())
 		}
@@ -32,14 +32,14 @@ func TestHeadOnFeaturesIsTheNetwork(t *testing.T) {
 			t.Errorf("%+v: the head on the features answers otherwise than the network (%v)", s, err)
 		}
 		one := make([]float32, s.Features())
-		if err := Features(s, w, x[3*s.Inputs:4*s.Inputs], one); err != nil || !slices.Equal(one, f[3*s.Features():4*s.Features()]) {
+		if err := Features(s, w, x[3*s.Inputs():4*s.Inputs()], one); err != nil || !slices.Equal(one, f[3*s.Features():4*s.Features()]) {
 			t.Errorf("%+v: a row alone has other features than in the batch (%v)", s, err)
 		}
 	}
 }
 
 func TestWithHeadReplacesTheLastLayerAlone(t *testing.T) {
-	s := Spec{MLP, 12, []int{9, 5}, 4}
+	s := MLP(Flat(12), []int{9, 5}, 4)
 	w, other := NewWeights(s, rand.New(rand.NewPCG(1, 1))), NewWeights(s, rand.New(rand.NewPCG(2, 2)))
 	got := w.WithHead(other.Head(s))
 	if err := got.Check(s); err != nil {
@@ -60,7 +60,7 @@ func TestWithHeadReplacesTheLastLayerAlone(t *testing.T) {
 }
 
 func TestFeaturesRefuseWhatDoesNotFit(t *testing.T) {
-	s := Spec{MLP, 12, []int{5}, 4}
+	s := MLP(Flat(12), []int{5}, 4)
 	w := NewWeights(s, rand.New(rand.NewPCG(1, 1)))
 	for name, err := range map[string]error{
 		"half a row":     Features(s, w, make([]float32, 13), make([]float32, 5)),

@@ -111,7 +111,7 @@ func (l *Learner) gradients(labels []int, weights []float32) (Stats, error) {
 	for i, label := range labels {
 		g.target[i*classes+label] = float32(weight(i) / st.Weight)
 	}
-	clear(g.x[len(labels)*l.spec.Inputs:])
+	clear(g.x[len(labels)*l.spec.Inputs():])
 	if err := g.run(); err != nil {
 		return st, fmt.Errorf("network: step: %w", err)
 	}

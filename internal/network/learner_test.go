@@ -55,7 +55,7 @@ func (r *reference) logits(x []float32) []float64 {
 func (r *reference) loss(x []float32, labels []int, weights []float32) float64 {
 	var sum, total float64
 	for i, label := range labels {
-		l := r.logits(x[i*r.spec.Inputs:][:r.spec.Inputs])
+		l := r.logits(x[i*r.spec.Inputs():][:r.spec.Inputs()])
 		var z float64
 		for _, v := range l {
 			z += math.Exp(v - l[label])
@@ -66,11 +66,11 @@ func (r *reference) loss(x []float32, labels []int, weights []float32) float64 {
 	return sum / total
 }
 
-var small = Spec{Architecture: MLP, Inputs: 7, Hidden: []int{6, 5}, Classes: 4}
+var small = MLP(Flat(7), []int{6, 5}, 4)
 
 // batchOf draws n rows; some weights are 0, some large.
 func batchOf(s Spec, n int, rng *rand.Rand) (x []float32, labels []int, weights []float32) {
-	for range n * s.Inputs {
+	for range n * s.Inputs() {
 		x = append(x, float32(rng.NormFloat64()))
 	}
 	for i := range n {
@@ -91,8 +91,8 @@ func learner(t testing.TB, s Spec, batch int, w, velocity Weights) *Learner {
 }
 
 func TestGradientsMatchFiniteDifferencesOfTheWholeModel(t *testing.T) {
-	for _, s := range []Spec{small, {MLP, 3, nil, 2}, {MLP, 5, []int{3}, 3}, {MLP, 9, []int{8}, 10}} {
-		rng := rand.New(rand.NewPCG(7, uint64(s.Inputs)))
+	for _, s := range []Spec{small, MLP(Flat(3), nil, 2), MLP(Flat(5), []int{3}, 3), MLP(Flat(9), []int{8}, 10)} {
+		rng := rand.New(rand.NewPCG(7, uint64(s.Inputs())))
 		w := NewWeights(s, rng)
 		for i := range w { // biases too, so that no gradient is trivially zero
 			for j := range w[i].Data {
@@ -162,7 +162,7 @@ func TestPaddingAndWeightZeroChangeNothing(t *testing.T) {
 	}
 	a, wa := step(3, x, labels, nil)
 	b, wb := step(9, x, labels, nil)
-	junk := append(slices.Clone(x), make([]float32, 2*small.Inputs)...)
+	junk := append(slices.Clone(x), make([]float32, 2*small.Inputs())...)
 	for i := len(x); i < len(junk); i++ {
 		junk[i] = 5
 	}
@@ -193,7 +193,7 @@ func distance(a, b Weights) float64 {
 func TestLossIsFiniteForLogitsFarApart(t *testing.T) {
 	// Gorgonia's own softmax takes the batch's first logit for every row's
 	// largest: here that gives infinity.
-	s := Spec{MLP, 1, nil, 2}
+	s := MLP(Flat(1), nil, 2)
 	w := Weights{{"layers.0.weight", []int{2, 1}, []float32{1, -1}}, {"layers.0.bias", []int{2}, []float32{0, 0}}}
 	l := learner(t, s, 2, w, nil)
 	copy(l.Input(), []float32{-500, 500})
@@ -234,7 +234,7 @@ func TestStepRefusesBadLabelsAndWeights(t *testing.T) {
 func TestSameSeedGivesTheSameWeightsAndResumeIsExact(t *testing.T) {
 	train := func(stopAt int) Weights {
 		rng := rand.New(rand.NewPCG(5, 5))
-		s := Spec{MLP, 20, []int{16, 8}, 4}
+		s := MLP(Flat(20), []int{16, 8}, 4)
 		w, velocity := NewWeights(s, rng), Weights(nil)
 		l := learner(t, s, 16, w, velocity)
 		for step := range 40 {
@@ -256,7 +256,7 @@ func TestSameSeedGivesTheSameWeightsAndResumeIsExact(t *testing.T) {
 	if d := distance(a, c); d != 0 {
 		t.Errorf("a resumed run differs by %g, want 0", d)
 	}
-	if err := a.Check(Spec{MLP, 20, []int{16, 8}, 4}); err != nil {
+	if err := a.Check(MLP(Flat(20), []int{16, 8}, 4)); err != nil {
 		t.Error(err)
 	}
 }

@@ -12,9 +12,10 @@ import (
 )
 
 // FormatVersion is the artifact format that this code writes, and the newest
-// that it reads. Format 2 has model.onnx beside the weights; format 1 is read
-// still.
-const FormatVersion = 2
+// that it reads. Format 3 describes the network layer by layer; format 2 has
+// model.onnx beside the weights and, as format 1, widths of dense layers alone.
+// All are read.
+const FormatVersion = 3
 
 // Manifest says what a model is and where it came from. It is written once and
 // never changed. Every ratio is 0 to 1, every time UTC.
@@ -93,8 +94,8 @@ func (m Manifest) Validate() error {
 	}
 	if err := m.Preprocessing.Validate(); err != nil {
 		errs = append(errs, err)
-	} else if n := m.Preprocessing.Size(); n != m.Spec.Inputs {
-		bad("preprocessing gives %d values for %d inputs", n, m.Spec.Inputs)
+	} else if p, in := m.Preprocessing, m.Spec.Input; !m.Spec.sees(Size{p.Height, p.Width, p.Channels}) {
+		bad("preprocessing gives %dx%dx%d, the network's input is %v: want the same", p.Height, p.Width, p.Channels, in)
 	}
 	if t := m.Calibration.Temperature; !(t >= minTemperature && t <= maxTemperature) {
 		bad("calibration: temperature %g: want %v to %v", t, minTemperature, maxTemperature)
@@ -117,8 +118,8 @@ func (m Manifest) Validate() error {
 }
 
 func (st SelfTest) validate(s Spec) error {
-	if len(st.Pixels) != s.Inputs || len(st.Probabilities) != s.Classes {
-		return fmt.Errorf("%d pixels and %d probabilities, want %d and %d", len(st.Pixels), len(st.Probabilities), s.Inputs, s.Classes)
+	if len(st.Pixels) != s.Inputs() || len(st.Probabilities) != s.Classes {
+		return fmt.Errorf("%d pixels and %d probabilities, want %d and %d", len(st.Pixels), len(st.Probabilities), s.Inputs(), s.Classes)
 	}
 	if !(st.Tolerance > 0 && st.Tolerance <= maxTolerance) {
 		return fmt.Errorf("tolerance %g, want above 0, at most %g", st.Tolerance, maxTolerance)

@@ -43,10 +43,13 @@ func ONNX(a *Artifact) ([]byte, error) {
 	x := g.Input(onnxImage, recipe(p), onnx.TensorProto_UINT8, p.Height, p.Width, p.Channels)
 	x = g.normalised(x, p)
 	x = g.Op("Flatten", "flat", []string{x}, onnx.Int("axis", 1))
-	layers := newPlan(m.Spec, a.Weights).layers
-	for i, l := range layers {
+	plan, err := newPlan(m.Spec, a.Weights)
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range plan.layers {
 		name := fmt.Sprintf("layers.%d", i)
-		if i == len(layers)-1 {
+		if i == len(plan.layers)-1 {
 			name = onnxLogits
 		}
 		x = g.dense(l, fmt.Sprintf("layers.%d", i), name, x)

@@ -155,7 +155,7 @@ func photos(t testing.TB) *Artifact {
 	a := artifact(t, 6)
 	p := dataset.PhotoPreprocessing(8)
 	a.Manifest.Preprocessing, a.Manifest.Classes = p, dg.Food11
-	a.Manifest.Spec = Spec{MLP, p.Size(), []int{6, 5}, len(dg.Food11)}
+	a.Manifest.Spec = MLP(Size{p.Height, p.Width, p.Channels}, []int{6, 5}, len(dg.Food11))
 	a.Weights = NewWeights(a.Manifest.Spec, rand.New(rand.NewPCG(5, 6)))
 	px := make([]byte, p.Size())
 	for i := range px {

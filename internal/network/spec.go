@@ -14,73 +14,118 @@
 package network
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"math/rand/v2"
-	"slices"
+	"strconv"
+	"strings"
 
 	dg "driftgate"
 )
 
-// MLP is the one architecture of today: dense layers with ReLU between them.
-const MLP = "mlp"
-
 // Bounds on what a Spec may ask for; they keep a forged manifest from asking
-// for memory that no model here needs.
+// for memory and time that no model here needs.
 const (
-	maxLayers = 16
-	maxWidth  = 1 << 20
-	maxParams = 64 << 20 // float32s: 256 MiB of weights
+	maxLayers  = 128
+	maxSide    = 4096    // of an image, pixels
+	maxWidth   = 1 << 20 // channels of an image, units of a layer
+	maxWindow  = 31      // side of a window, pixels
+	maxClasses = 1000
+	maxParams  = 64 << 20 // float32s: 256 MiB of weights
+	maxValues  = 64 << 20 // float32s a sample, over all layers: 256 MiB of activations
+	maxWork    = 32 << 30 // multiplications a sample: three times those of a ResNet-152 at 224 pixels
 )
 
+// Size is the shape of what goes from one layer to the next: an image of
+// Height x Width pixels, or, of 1 x 1 pixel, a row of values.
+type Size struct {
+	Height   int `json:"height"`
+	Width    int `json:"width"`
+	Channels int `json:"channels"`
+}
+
+// Flat is a row of n values.
+func Flat(n int) Size { return Size{1, 1, n} }
+
+// Values is Height x Width x Channels.
+func (s Size) Values() int { return s.Height * s.Width * s.Channels }
+
+// String is "28x28x1".
+func (s Size) String() string { return fmt.Sprintf("%dx%dx%d", s.Height, s.Width, s.Channels) }
+
 // Spec is the architecture of a network: everything that fixes the shapes of
-// its weights.
+// its weights and what is computed with them.
 type Spec struct {
-	Architecture string `json:"architecture"` // MLP
-	Inputs       int    `json:"inputs"`       // float32s a sample: height x width x channels
-	Hidden       []int  `json:"hidden"`       // widths of the hidden layers; empty is a linear model
-	Classes      int    `json:"classes"`      // outputs, at least 2
+	Architecture string  `json:"architecture"` // the family it was built from: mlp, cnn, mobilenet or another name
+	Input        Size    `json:"input"`        // of a sample
+	Layers       []Layer `json:"layers"`       // in order; the last is dense, without ReLU, with Classes units
+	Classes      int     `json:"classes"`      // outputs, at least 2
 }
 
-// Shape names one tensor of a network and gives its dimensions.
-type Shape struct {
-	Name string
-	Dims []int
+// Inputs is the number of values of a sample.
+func (s Spec) Inputs() int { return s.Input.Values() }
+
+// Stage is a layer in its place.
+type Stage struct {
+	Layer
+	In, Out Size
+	Name    string // of its tensors, before the dot: layers.0; empty where it has none
+	Tensors []int  // positions of its tensors in Layout
 }
 
-// Size is the number of elements.
-func (s Shape) Size() int {
-	n := 1
-	for _, d := range s.Dims {
-		n *= d
+// Stages are the layers in their places, of a spec that passed Validate.
+func (s Spec) Stages() []Stage {
+	out := make([]Stage, 0, len(s.Layers))
+	size, named, tensors := s.Input, 0, 0
+	for _, l := range s.Layers {
+		st := Stage{Layer: l, In: size, Out: l.out(size)}
+		if n := len(l.tensors("", size)); n > 0 {
+			st.Name = "layers." + strconv.Itoa(named)
+			named++
+			for range n {
+				st.Tensors = append(st.Tensors, tensors)
+				tensors++
+			}
+		}
+		out = append(out, st)
+		size = st.Out
 	}
-	return n
+	return out
 }
 
-// Validate reports every fault of the spec; the error is [dg.ErrInvalid].
+// Validate reports every fault of the spec; the error is [dg.ErrInvalid]. What
+// a layer makes of the one before is checked up to the first that does not fit.
 func (s Spec) Validate() error {
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
-	if s.Architecture != MLP {
-		bad("architecture %q: want %q", s.Architecture, MLP)
+	if !validName(s.Architecture) {
+		bad("architecture %.80q: want 1 to 40 letters, digits, - or _", s.Architecture)
 	}
-	if s.Inputs < 1 || s.Inputs > maxWidth {
-		bad("inputs %d: want 1 to %d", s.Inputs, maxWidth)
+	in := s.Input
+	if in.Height < 1 || in.Height > maxSide || in.Width < 1 || in.Width > maxSide || in.Channels < 1 || in.Channels > maxWidth {
+		bad("input %v: want 1 to %d pixels a side and 1 to %d channels", in, maxSide, maxWidth)
 	}
-	if s.Classes < 2 || s.Classes > 1000 {
-		bad("classes %d: want 2 to 1000", s.Classes)
+	if s.Classes < 2 || s.Classes > maxClasses {
+		bad("classes %d: want 2 to %d", s.Classes, maxClasses)
 	}
-	if len(s.Hidden) > maxLayers {
-		bad("hidden: %d layers, want at most %d", len(s.Hidden), maxLayers)
+	if n := len(s.Layers); n < 1 || n > maxLayers {
+		bad("%d layers: want 1 to %d", n, maxLayers)
 	}
-	for i, h := range s.Hidden {
-		if h < 1 || h > maxWidth {
-			bad("hidden[%d] %d: want 1 to %d", i, h, maxWidth)
+	for i, l := range s.Layers[:min(len(s.Layers), maxLayers)] {
+		if err := l.validate(); err != nil {
+			bad("layers[%d] %s: %w", i, l.Kind, err)
 		}
 	}
-	if len(errs) == 0 && s.Parameters() > maxParams {
-		bad("%d weights: want at most %d", s.Parameters(), maxParams)
+	if n := len(s.Layers); n > 0 {
+		if last := s.Layers[n-1]; last.Kind != Dense || last.ReLU || last.Units != s.Classes {
+			bad("layers[%d] is %v: want the last to be dense, without relu, with a unit for each of %d classes", n-1, last, s.Classes)
+		}
+	}
+	if len(errs) == 0 {
+		if err := s.fits(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("network: spec: %w: %w", dg.ErrInvalid, errors.Join(errs...))
@@ -88,90 +133,147 @@ func (s Spec) Validate() error {
 	return nil
 }
 
-// widths are the sizes of input, hidden layers and output, in order.
-func (s Spec) widths() []int { return slices.Concat([]int{s.Inputs}, s.Hidden, []int{s.Classes}) }
+func validName(s string) bool {
+	return s != "" && len(s) <= 40 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == ""
+}
 
-// Parameters is the number of weights and biases.
+// fits follows the sizes through layers that are valid by themselves.
+func (s Spec) fits() error {
+	size, flat, params, values, work := s.Input, false, 0, s.Inputs(), 0
+	if values > maxValues {
+		return fmt.Errorf("input %v has %d values: want at most %d", s.Input, values, maxValues)
+	}
+	for i, l := range s.Layers {
+		place := func(format string, a ...any) error {
+			return fmt.Errorf("layers[%d] %v on %v: %w", i, l, size, fmt.Errorf(format, a...))
+		}
+		if flat && l.looks() {
+			return place("there is no image after a dense layer: want it before the first one")
+		}
+		if l.windowed() && (l.Kernel > size.Height+2*l.Padding || l.Kernel > size.Width+2*l.Padding) {
+			return place("the window is larger than its input: want a kernel of at most %d", min(size.Height, size.Width)+2*l.Padding)
+		}
+		weights := l.weights(size)
+		if params += weights; params > maxParams {
+			return place("%d weights up to here: want at most %d", params, maxParams)
+		}
+		out := l.out(size)
+		if out.Height > maxSide || out.Width > maxSide {
+			return place("gives %v: want at most %d pixels a side", out, maxSide)
+		}
+		if values += out.Values(); values > maxValues {
+			return place("%d values between the layers up to here, %d MiB a sample: want at most %d MiB", values, values>>18, maxValues>>18)
+		}
+		if work += l.work(size); work > maxWork {
+			return place("%d multiplications a sample up to here: want at most %d", work, maxWork)
+		}
+		flat = flat || l.Kind == Dense
+		size = out
+	}
+	return nil
+}
+
+// Parameters is the number of values of all tensors.
 func (s Spec) Parameters() int {
-	n, w := 0, s.widths()
-	for i := range len(w) - 1 {
-		n += (w[i] + 1) * w[i+1]
+	n := 0
+	for _, shape := range s.Layout() {
+		n += shape.Size()
 	}
 	return n
 }
 
-// Layout lists the tensors in order. Names and orientation are PyTorch's:
-// "layers.0.weight" is [out, in], "layers.0.bias" is [out].
-func (s Spec) Layout() []Shape {
-	w := s.widths()
-	out := make([]Shape, 0, 2*len(w))
-	for i := range len(w) - 1 {
-		out = append(out,
-			Shape{fmt.Sprintf("layers.%d.weight", i), []int{w[i+1], w[i]}},
-			Shape{fmt.Sprintf("layers.%d.bias", i), []int{w[i+1]}})
+// Work is the number of multiplications with a weight that a sample takes, of a
+// spec that passed Validate.
+func (s Spec) Work() int {
+	n := 0
+	for _, st := range s.Stages() {
+		n += st.work(st.In)
+	}
+	return n
+}
+
+// Takes reports whether the weights of a network of the other spec compute in
+// one of s what they compute there: the layers are the same, dropout aside, and
+// where the first of them sees an image, its size.
+func (s Spec) Takes(other Spec) bool {
+	a, b := s.learning(), other.learning()
+	if len(a) != len(b) || s.Classes != other.Classes || s.Inputs() != other.Inputs() {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return s.Input == other.Input || len(a) > 0 && a[0].Kind == Dense
+}
+
+// sees reports whether the network takes images of a size. To a dense layer it
+// is all one how its inputs lie.
+func (s Spec) sees(size Size) bool {
+	layers := s.learning()
+	return s.Input == size || len(layers) > 0 && layers[0].Kind == Dense && s.Input == Flat(size.Values())
+}
+
+// learning are the layers but for those that matter in training alone.
+func (s Spec) learning() []Layer {
+	var out []Layer
+	for _, l := range s.Layers {
+		if l.Kind != Dropout {
+			out = append(out, l)
+		}
 	}
 	return out
 }
 
-// Tensor is a named, dense, row-major block of float32s.
-type Tensor struct {
-	Name  string
-	Shape []int
-	Data  []float32
+// String is the network in a line, as in
+// "cnn: conv 3x3x32, maxpool 2, dense 10; 56,800 weights".
+func (s Spec) String() string {
+	var b strings.Builder
+	b.WriteString(s.Architecture)
+	for i, l := range s.Layers {
+		b.WriteString([]string{", ", ": "}[min(1, max(0, 1-i))])
+		b.WriteString(l.String())
+	}
+	if s.Validate() != nil {
+		return b.String()
+	}
+	return b.String() + "; " + thousands(s.Parameters()) + " weights"
 }
 
-// Weights are a network's tensors in the order of [Spec.Layout].
-type Weights []Tensor
-
-// NewWeights draws initial weights: He et al. (2015), uniform with bound
-// sqrt(6/inputs), before a ReLU; 1/sqrt(inputs) in the last layer; biases zero.
-// The same state of rng gives the same weights.
-func NewWeights(s Spec, rng *rand.Rand) Weights {
-	layout := s.Layout()
-	out := make(Weights, 0, len(layout))
-	for i, shape := range layout {
-		t := Tensor{shape.Name, shape.Dims, make([]float32, shape.Size())}
-		if len(shape.Dims) == 2 {
-			bound := math.Sqrt(6 / float64(shape.Dims[1]))
-			if i == len(layout)-2 {
-				bound = 1 / math.Sqrt(float64(shape.Dims[1]))
-			}
-			for j := range t.Data {
-				t.Data[j] = float32((2*rng.Float64() - 1) * bound)
-			}
-		}
-		out = append(out, t)
+func thousands(n int) string {
+	digits := strconv.Itoa(n)
+	for at := len(digits) - 3; at > 0; at -= 3 {
+		digits = digits[:at] + "," + digits[at:]
 	}
-	return out
+	return digits
 }
 
-// Clone copies the weights deeply.
-func (w Weights) Clone() Weights {
-	out := make(Weights, len(w))
-	for i, t := range w {
-		out[i] = Tensor{t.Name, slices.Clone(t.Shape), slices.Clone(t.Data)}
+// UnmarshalJSON also reads the form of artifacts before format 3, of an MLP:
+// {"architecture": "mlp", "inputs": 784, "hidden": [128, 64], "classes": 10}.
+func (s *Spec) UnmarshalJSON(b []byte) error {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(b, &keys); err != nil {
+		return err
 	}
-	return out
-}
-
-// Check reports whether w has exactly the tensors that s asks for, all of them
-// finite; the error is [dg.ErrInvalid] and names the first tensor at fault.
-func (w Weights) Check(s Spec) error {
-	layout := s.Layout()
-	if len(w) != len(layout) {
-		return fmt.Errorf("network: weights: %d tensors, the architecture wants %d: %w", len(w), len(layout), dg.ErrInvalid)
+	strict := json.NewDecoder(bytes.NewReader(b))
+	strict.DisallowUnknownFields()
+	if _, old := keys["inputs"]; !old {
+		type spec Spec // without this method
+		return strict.Decode((*spec)(s))
 	}
-	for i, want := range layout {
-		got := w[i]
-		if got.Name != want.Name || !slices.Equal(got.Shape, want.Dims) || len(got.Data) != want.Size() {
-			return fmt.Errorf("network: weights: tensor %d is %s %v with %d values, the architecture wants %s %v: %w",
-				i, got.Name, got.Shape, len(got.Data), want.Name, want.Dims, dg.ErrInvalid)
-		}
-		for j, v := range got.Data {
-			if v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 {
-				return fmt.Errorf("network: weights: %s[%d] is %v, want a finite number: %w", got.Name, j, v, dg.ErrInvalid)
-			}
-		}
+	var of struct {
+		Architecture string `json:"architecture"`
+		Inputs       int    `json:"inputs"`
+		Hidden       []int  `json:"hidden"`
+		Classes      int    `json:"classes"`
 	}
+	if err := strict.Decode(&of); err != nil {
+		return err
+	}
+	if of.Architecture != FamilyMLP {
+		return fmt.Errorf("architecture %.80q with inputs and hidden: want %q, or input and layers", of.Architecture, FamilyMLP)
+	}
+	*s = MLP(Flat(of.Inputs), of.Hidden, of.Classes)
 	return nil
 }

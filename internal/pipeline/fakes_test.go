@@ -216,7 +216,7 @@ func (q *quietServices) Reconcile(context.Context) (catalog.Report, error) {
 // artifact is a small real one; the same seed gives the same.
 func artifact(t testing.TB, seed uint64) map[string][]byte {
 	t.Helper()
-	spec := network.Spec{Architecture: "mlp", Inputs: 4, Classes: 2}
+	spec := network.MLP(network.Flat(4), nil, 2)
 	a := &network.Artifact{Weights: network.NewWeights(spec, rand.New(rand.NewPCG(seed, 1))), Manifest: network.Manifest{
 		Model: "garments", Spec: spec, Classes: dg.Classes{"Bag", "Coat"}, Dataset: "synthetic@0123456789ab", Seed: seed,
 		Preprocessing: dataset.Preprocessing{Width: 2, Height: 2, Channels: 1, Resize: "stretch", Mean: []float32{0}, Std: []float32{1}},

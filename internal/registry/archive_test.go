@@ -13,6 +13,7 @@ import (
 	"time"
 
 	dg "driftgate"
+	"driftgate/internal/dataset"
 	"driftgate/internal/network"
 )
 
@@ -63,7 +64,7 @@ func TestAnExportOfFormat1IsImported(t *testing.T) {
 	}
 	graph, err := there.ONNX(t.Context(), ref)
 	if err != nil || !bytes.Equal(graph, filesOf(t, 1)[network.ONNXFile]) {
-		t.Errorf("its ONNX is not what format 2 holds, %v", err)
+		t.Errorf("its ONNX is not what a newer format holds, %v", err)
 	}
 }
 
@@ -78,6 +79,7 @@ func format1(t *testing.T) map[string][]byte {
 	}
 	zero := "sha256:" + strings.Repeat("0", 64)
 	m["format_version"], m["checksum"] = 1, zero
+	m["spec"] = map[string]any{"architecture": "mlp", "inputs": dataset.GarmentPreprocessing().Size(), "hidden": []int{4}, "classes": len(dg.FashionMNIST)}
 	b, err := json.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +240,7 @@ func TestWhatOthersPackIsRefusedWithTheReason(t *testing.T) {
 		file       []byte
 	}{
 		{"a newer archive", "format version 2, this driftgate reads 1: a newer driftgate reads it", repack(t, names, edit(`"format_version": 1`, `"format_version": 2`), nil)},
-		{"a newer artifact", "artifact format 9, this driftgate reads 1 to 2: a newer driftgate reads it", repack(t, names, edit(`"artifact_format": 2`, `"artifact_format": 9`), nil)},
+		{"a newer artifact", "artifact format 9, this driftgate reads 1 to 3: a newer driftgate reads it", repack(t, names, edit(`"artifact_format": 3`, `"artifact_format": 9`), nil)},
 		{"a path in the index", "want weights.safetensors", repack(t, names, edit(`"name": "weights.safetensors"`, `"name": "../../etc/passwd"`), nil)},
 		{"a path in the archive", "where weights.safetensors belongs", repack(t, names, contents, func(h *tar.Header) {
 			if h.Name == "weights.safetensors" {

@@ -81,7 +81,7 @@ func filesOf(t *testing.T, seed uint64) map[string][]byte {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	p := dataset.GarmentPreprocessing()
-	s := network.Spec{Architecture: network.MLP, Inputs: p.Size(), Hidden: []int{4}, Classes: len(dg.FashionMNIST)}
+	s := network.MLP(network.Flat(p.Size()), []int{4}, len(dg.FashionMNIST))
 	a := &network.Artifact{
 		Manifest: network.Manifest{Model: "garments", Spec: s, Classes: dg.FashionMNIST, Preprocessing: p, Seed: seed,
 			Dataset: "synthetic@0123456789ab", TrainedOn: []string{"train/00001"}, Calibration: network.Calibration{Temperature: 1},

@@ -254,10 +254,10 @@ func TestAManifestOfANewerVersionIsNamedAndNotFollowed(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	now := w.promote(w.save(1), dg.Champion{}, "")
 	newer := dg.ModelRef("sha256:" + "ab12" + string(w.save(2))[11:])
-	w.put(w.key(newer, network.ManifestFile), []byte(`{"format_version":3,"shards":["a","b"]}`))
+	w.put(w.key(newer, network.ManifestFile), []byte(`{"format_version":4,"shards":["a","b"]}`))
 	_, err := w.Load(ctx, newer)
 	wantKind(t, "load", err, dg.ErrInvalid)
-	if err == nil || !errors.Is(err, dg.ErrInvalid) || !containsAll(err.Error(), "format version 3", "reads 1 to 2", "a newer driftgate reads it") {
+	if err == nil || !errors.Is(err, dg.ErrInvalid) || !containsAll(err.Error(), "format version 4", "reads 1 to 3", "a newer driftgate reads it") {
 		t.Errorf("load: %v", err)
 	}
 	_, err = w.Promote(ctx, newer, now, "gate", "")

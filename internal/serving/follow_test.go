@@ -81,7 +81,7 @@ func TestSwapServesTheRealClassifier(t *testing.T) {
 	w := newWorld(t, Options{})
 	rng := rand.New(rand.NewPCG(1, 2))
 	p := dataset.GarmentPreprocessing()
-	spec := network.Spec{Architecture: network.MLP, Inputs: p.Size(), Hidden: []int{16}, Classes: len(dg.FashionMNIST)}
+	spec := network.MLP(network.Flat(p.Size()), []int{16}, len(dg.FashionMNIST))
 	a := &network.Artifact{Weights: network.NewWeights(spec, rng), Manifest: network.Manifest{
 		Model: "garments", Spec: spec, Classes: dg.FashionMNIST, Preprocessing: p, Dataset: "synthetic@0123456789ab",
 		Calibration: network.Calibration{Temperature: 1}, StartedAt: noon, FinishedAt: noon, GoVersion: "go0.0"}}

@@ -20,7 +20,7 @@ func trained(t *testing.T, seed uint64) map[string][]byte {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 2))
 	p := dataset.GarmentPreprocessing()
-	spec := network.Spec{Architecture: network.MLP, Inputs: p.Size(), Hidden: []int{16}, Classes: len(dg.FashionMNIST)}
+	spec := network.MLP(network.Flat(p.Size()), []int{16}, len(dg.FashionMNIST))
 	a := &network.Artifact{Weights: network.NewWeights(spec, rng), Manifest: network.Manifest{
 		Model: "garments", Spec: spec, Classes: dg.FashionMNIST, Preprocessing: p, Dataset: "synthetic@0123456789ab",
 		Calibration: network.Calibration{Temperature: 0.3}, StartedAt: noon, FinishedAt: noon, GoVersion: "go0.0"}}
