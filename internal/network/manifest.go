@@ -51,6 +51,7 @@ type Manifest struct {
 	Composition *Composition `json:"composition,omitempty"` // what the training set was made from, and how
 	Curves      []Epoch      `json:"curves,omitempty"`      // one point an epoch; of many epochs, some hundred evenly spread
 	Environment *Environment `json:"environment,omitempty"` // the machine that trained
+	Search      *Search      `json:"search,omitempty"`      // how the options were found; nil for options as given
 
 	TrainedOn []string `json:"trained_on"` // ids of every sample used, base and production, for training or validation
 }
