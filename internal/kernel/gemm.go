@@ -8,11 +8,20 @@ type Operand struct {
 	Transposed bool
 }
 
-func (o Operand) at(row, col int) float32 {
+// offset is where an element lies in Data.
+func (o Operand) offset(row, col int) int {
 	if o.Transposed {
 		row, col = col, row
 	}
-	return o.Data[row*o.Stride+col]
+	return row*o.Stride + col
+}
+
+// steps are the distances to the next row and the next column, bytes.
+func (o Operand) steps() (row, col int) {
+	if o.Transposed {
+		return 4, o.Stride * 4
+	}
+	return o.Stride * 4, 4
 }
 
 // Epilogue is what happens to a product on its way to memory, in this order.
@@ -21,20 +30,6 @@ type Epilogue struct {
 	Accumulate bool      // add to what is there
 	Bias       []float32 // then add to each row; nil adds nothing
 	ReLU       bool      // then cut at zero
-}
-
-// Gemm computes c = a b for an m x k and a k x n operand; c has rows of n,
-// stride elements apart. It uses all threads when the product is large enough.
-func Gemm(m, n, k int, a, b Operand, c []float32, stride int, e Epilogue) {
-	for i := range m {
-		for j := range n {
-			var sum float32
-			for l := range k {
-				sum += a.at(i, l) * b.at(l, j)
-			}
-			e.store(&c[i*stride+j], sum, j)
-		}
-	}
 }
 
 func (e Epilogue) store(to *float32, v float32, column int) {
@@ -50,27 +45,35 @@ func (e Epilogue) store(to *float32, v float32, column int) {
 	*to = v
 }
 
+// Gemm computes c = a b for an m x k and a k x n operand; c has rows of n,
+// stride elements apart. It uses all threads when the product is large enough.
+// A row of c has the same bits whatever m and the number of threads are.
+func Gemm(m, n, k int, a, b Operand, c []float32, stride int, e Epilogue) {
+	p := product{m: m, n: n, k: k, a: a, b: b, c: c, stride: stride, e: e, path: active}
+	p.run()
+}
+
 // Packed is a right factor laid out for [GemmPacked], worth making when many
-// products share it: the weights of a layer that serves. It holds for the path
-// on which it was packed.
+// products share it: the weights of a layer that serves. Products with it take
+// the path on which it was packed.
 type Packed struct {
 	k, n int
-	b    Operand
+	path Path
+	data []float32 // for each block of k the panels, each [k of the block][width]
 }
 
 // Pack copies a k x n operand.
 func Pack(k, n int, b Operand) *Packed {
-	p := &Packed{k: k, n: n, b: Operand{Data: make([]float32, k*n), Stride: n}}
-	for i := range k {
-		for j := range n {
-			p.b.Data[i*n+j] = b.at(i, j)
-		}
-	}
+	p := &Packed{k: k, n: n, path: active}
+	u := &micros[active]
+	panels := (n + u.width - 1) / u.width
+	p.data = make([]float32, panels*u.width*k)
+	packAll(p.data, u, k, n, b)
 	return p
 }
 
-// GemmPacked is [Gemm] with a packed right factor. A row of c has the same bits
-// whatever m is.
+// GemmPacked is [Gemm] with a packed right factor.
 func GemmPacked(m int, a Operand, b *Packed, c []float32, stride int, e Epilogue) {
-	Gemm(m, b.n, b.k, a, b.b, c, stride, e)
+	p := product{m: m, n: b.n, k: b.k, a: a, packed: b.data, c: c, stride: stride, e: e, path: b.path}
+	p.run()
 }

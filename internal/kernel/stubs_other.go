@@ -7,3 +7,95 @@ package kernel
 func peak512(n int) { panic("kernel: amd64 only") }
 
 func peak256(n int) { panic("kernel: amd64 only") }
+
+func tile512_1x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_2x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_3x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_4x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_5x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_6x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_7x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_8x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_9x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_10x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_11x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_12x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_13x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_14x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_1x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_2x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_3x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_4x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_5x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_6x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_7x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_8x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_9x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_10x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_11x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_12x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_13x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_14x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile512_1x8(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_1x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_2x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_3x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_4x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_5x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_6x1(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_1x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_2x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_3x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_4x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_5x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_6x2(t *tile) { panic("kernel: amd64 only") }
+
+func tile256_1x8(t *tile) { panic("kernel: amd64 only") }
+
+func copyRows512(dst *float32, src *float32, srcStep int, rows int) { panic("kernel: amd64 only") }
+
+func copyRows256(dst *float32, src *float32, srcStep int, rows int) { panic("kernel: amd64 only") }
+
+func transpose8(dst *float32, dstStep int, src *float32, srcStep int, blocks int) {
+	panic("kernel: amd64 only")
+}

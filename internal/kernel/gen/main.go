@@ -32,6 +32,8 @@ var files = []struct {
 	build func(*asm)
 }{
 	{"peak", peak},
+	{"tile", tiles},
+	{"pack", packs},
 }
 
 const generated = "go run . in internal/kernel/gen"
@@ -53,6 +55,21 @@ func (a *asm) function(name, signature, doc string) {
 		panic(fmt.Errorf("%s: %w", name, err))
 	}
 	a.Signature(s)
+}
+
+// offset is where a field lies in a struct of tile.go, bytes.
+func (a *asm) offset(typeName, field string) int {
+	st := a.pkg.Scope().Lookup(typeName).Type().Underlying().(*types.Struct)
+	var fields []*types.Var
+	for f := range st.Fields() {
+		fields = append(fields, f)
+	}
+	for i, at := range types.SizesFor("gc", "amd64").Offsetsof(fields) {
+		if fields[i].Name() == field {
+			return int(at)
+		}
+	}
+	panic(fmt.Errorf("%s has no field %s", typeName, field))
 }
 
 func main() {

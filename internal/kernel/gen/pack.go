@@ -1,0 +1,101 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// packs writes what lays panels out: copying rows, and transposing 8 x 8.
+func packs(a *asm) {
+	copyRows(a, "copyRows512", "copyRows512 copies rows of 32 values, from rows srcStep bytes apart to rows of 128.", a.ZMM)
+	copyRows(a, "copyRows256", "copyRows256 copies rows of 16 values, from rows srcStep bytes apart to rows of 64.", a.YMM)
+	transpose8(a)
+}
+
+// copyRows copies two vectors a row, rows at least 1.
+func copyRows(a *asm, name, doc string, vector func() reg.VecVirtual) {
+	a.function(name, "func(dst, src *float32, srcStep, rows int)", doc)
+	dst, src := a.Load(a.Param("dst"), a.GP64()), a.Load(a.Param("src"), a.GP64())
+	step, rows := a.Load(a.Param("srcStep"), a.GP64()), a.Load(a.Param("rows"), a.GP64())
+	x, y := vector(), vector()
+	size := int(x.Size())
+	a.Label("row")
+	a.VMOVUPS(operand.Mem{Base: src}, x)
+	a.VMOVUPS(operand.Mem{Base: src, Disp: size}, y)
+	a.VMOVUPS(x, operand.Mem{Base: dst})
+	a.VMOVUPS(y, operand.Mem{Base: dst, Disp: size})
+	a.ADDQ(step, src)
+	a.ADDQ(operand.Imm(uint64(2*size)), dst)
+	a.DECQ(rows)
+	a.JNZ(operand.LabelRef("row"))
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// transpose8 writes the loop over 8 x 8 blocks along the rows of the source.
+func transpose8(a *asm) {
+	a.function("transpose8", "func(dst *float32, dstStep int, src *float32, srcStep, blocks int)",
+		"transpose8 transposes 8 rows of 8*blocks values to 8*blocks rows of 8; steps between rows in bytes.")
+	dst, dstStep := a.Load(a.Param("dst"), a.GP64()), a.Load(a.Param("dstStep"), a.GP64())
+	src, srcStep := a.Load(a.Param("src"), a.GP64()), a.Load(a.Param("srcStep"), a.GP64())
+	blocks := a.Load(a.Param("blocks"), a.GP64())
+	src3, dst3, low := a.GP64(), a.GP64(), a.GP64()
+	a.LEAQ(operand.Mem{Base: srcStep, Index: srcStep, Scale: 2}, src3)
+	a.LEAQ(operand.Mem{Base: dstStep, Index: dstStep, Scale: 2}, dst3)
+	row := func(high, low, step, step3 reg.Register, i int) operand.Mem {
+		m := operand.Mem{Base: high}
+		if i >= 4 {
+			m.Base = low
+		}
+		switch i % 4 {
+		case 1:
+			m.Index, m.Scale = step, 1
+		case 2:
+			m.Index, m.Scale = step, 2
+		case 3:
+			m.Index, m.Scale = step3, 1
+		}
+		return m
+	}
+	a.Label("block")
+	a.LEAQ(operand.Mem{Base: src, Index: srcStep, Scale: 4}, low)
+	var r [8]reg.VecVirtual
+	for i := range r {
+		r[i] = a.YMM()
+		a.VMOVUPS(row(src, low, srcStep, src3, i), r[i])
+	}
+	r = shuffle8(a, r)
+	a.LEAQ(operand.Mem{Base: dst, Index: dstStep, Scale: 4}, low)
+	for i := range r {
+		a.VMOVUPS(r[i], row(dst, low, dstStep, dst3, i))
+	}
+	a.ADDQ(operand.Imm(32), src)
+	a.LEAQ(operand.Mem{Base: dst, Index: dstStep, Scale: 8}, dst)
+	a.DECQ(blocks)
+	a.JNZ(operand.LabelRef("block"))
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// shuffle8 transposes 8 vectors of 8: pairs, then quarters, then halves.
+func shuffle8(a *asm, r [8]reg.VecVirtual) (out [8]reg.VecVirtual) {
+	var p, q [8]reg.VecVirtual
+	for i := 0; i < 8; i += 2 {
+		p[i], p[i+1] = a.YMM(), a.YMM()
+		a.VUNPCKLPS(r[i+1], r[i], p[i])
+		a.VUNPCKHPS(r[i+1], r[i], p[i+1])
+	}
+	for h := 0; h < 8; h += 4 {
+		for i := range 2 {
+			q[h+2*i], q[h+2*i+1] = a.YMM(), a.YMM()
+			a.VSHUFPS(operand.Imm(0x44), p[h+2+i], p[h+i], q[h+2*i])
+			a.VSHUFPS(operand.Imm(0xee), p[h+2+i], p[h+i], q[h+2*i+1])
+		}
+	}
+	for i := range 4 {
+		out[i], out[i+4] = a.YMM(), a.YMM()
+		a.VPERM2F128(operand.Imm(0x20), q[i+4], q[i], out[i])
+		a.VPERM2F128(operand.Imm(0x31), q[i+4], q[i], out[i+4])
+	}
+	return out
+}
