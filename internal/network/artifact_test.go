@@ -214,15 +214,3 @@ func TestFilesRefusesWhatIsNoModel(t *testing.T) {
 		t.Errorf("an infinite weight: %v", err)
 	}
 }
-
-func TestSpecReportsEveryFault(t *testing.T) {
-	err := Spec{Architecture: "x y", Layers: []Layer{{Kind: Dense, Units: -1}, {Kind: "pooh"}}, Classes: 1}.Validate()
-	for _, want := range []string{"architecture", "input 0x0x0", "layers[0]", "layers[1]", "classes 1"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v does not name %q", err, want)
-		}
-	}
-	if err := MLP(Flat(1<<20), []int{1 << 20}, 10).Validate(); !errors.Is(err, dg.ErrInvalid) {
-		t.Errorf("a terabyte of weights: %v", err)
-	}
-}

@@ -37,6 +37,11 @@ type Layer struct {
 // windowed reports whether the layer looks through a window.
 func (l Layer) windowed() bool { return l.Kind == Conv || l.Kind == Depthwise || l.Kind == MaxPool }
 
+// pointwise reports whether the layer is a convolution of single pixels.
+func (l Layer) pointwise() bool {
+	return l.Kind == Conv && l.Kernel == 1 && l.Stride == 1 && l.Padding == 0
+}
+
 // looks reports whether the layer works on an image.
 func (l Layer) looks() bool { return l.windowed() || l.Kind == MeanPool }
 
@@ -137,7 +142,8 @@ func (l Layer) weights(in Size) int {
 	return n
 }
 
-// work is the number of multiplications on an input that the layer fits.
+// work is the number of operations on an input that the layer fits:
+// multiplications with an addition, and comparisons.
 func (l Layer) work(in Size) int {
 	pixels := l.out(in).Height * l.out(in).Width
 	switch l.Kind {
@@ -145,10 +151,12 @@ func (l Layer) work(in Size) int {
 		return l.Units * in.Values()
 	case Conv:
 		return pixels * l.Units * in.Channels * l.Kernel * l.Kernel
-	case Depthwise:
+	case Depthwise, MaxPool:
 		return pixels * in.Channels * l.Kernel * l.Kernel
+	case BatchNorm, MeanPool:
+		return in.Values()
 	}
-	return in.Values()
+	return 0
 }
 
 // String is the layer in short: "conv 3x3x32 stride 2".

@@ -40,21 +40,20 @@ func ONNX(a *Artifact) ([]byte, error) {
 	}
 	p := m.Preprocessing
 	g := onnxGraph{&onnx.Graph{}}
-	x := g.Input(onnxImage, recipe(p), onnx.TensorProto_UINT8, p.Height, p.Width, p.Channels)
-	x = g.normalised(x, p)
-	x = g.Op("Flatten", "flat", []string{x}, onnx.Int("axis", 1))
-	plan, err := newPlan(m.Spec, a.Weights)
-	if err != nil {
-		return nil, err
-	}
-	for i, l := range plan.layers {
-		name := fmt.Sprintf("layers.%d", i)
-		if i == len(plan.layers)-1 {
+	x := onnxValue{g.Input(onnxImage, recipe(p), onnx.TensorProto_UINT8, p.Height, p.Width, p.Channels), pixelsFirst}
+	x.name = g.normalised(x.name, p)
+	stages := m.Spec.Stages()
+	for i, st := range stages {
+		name := st.Name
+		switch {
+		case i == len(stages)-1:
 			name = onnxLogits
+		case name == "":
+			name = fmt.Sprintf("%s.%d", st.Kind, i)
 		}
-		x = g.dense(l, fmt.Sprintf("layers.%d", i), name, x)
+		x = g.stage(st, a.Weights, name, x)
 	}
-	g.probabilities(x, m.Calibration.Temperature)
+	g.probabilities(x.name, m.Calibration.Temperature)
 	g.Output(onnxProbabilities, "calibrated, in the order of "+onnxClasses, onnx.TensorProto_FLOAT, m.Spec.Classes)
 	g.Output(onnxLogits, "before temperature and softmax", onnx.TensorProto_FLOAT, m.Spec.Classes)
 	properties, err := onnxProperties(m)
@@ -74,16 +73,6 @@ func (g onnxGraph) normalised(x string, p dataset.Preprocessing) string {
 	x = g.Op("Div", "scaled", []string{x, g.Float32("white", []float32{255})})
 	x = g.Op("Sub", "centred", []string{x, g.Float32("mean", p.Mean, p.Channels)})
 	return g.Op("Div", "normalised", []string{x, g.Float32("std", p.Std, p.Channels)})
-}
-
-// dense is [dense.apply]: weights are [out, in], so Gemm transposes them.
-func (g onnxGraph) dense(l dense, weights, name, x string) string {
-	w := g.Float32(weights+".weight", l.w, l.out, l.in)
-	b := g.Float32(weights+".bias", l.b, l.out)
-	if !l.relu {
-		return g.Op("Gemm", name, []string{x, w, b}, onnx.Int("transB", 1))
-	}
-	return g.Op("Relu", name, []string{g.Op("Gemm", name+".sum", []string{x, w, b}, onnx.Int("transB", 1))})
 }
 
 // probabilities is [softmax].

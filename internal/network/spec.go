@@ -34,7 +34,7 @@ const (
 	maxClasses = 1000
 	maxParams  = 64 << 20 // float32s: 256 MiB of weights
 	maxValues  = 64 << 20 // float32s a sample, over all layers: 256 MiB of activations
-	maxWork    = 32 << 30 // multiplications a sample: three times those of a ResNet-152 at 224 pixels
+	maxWork    = 32 << 30 // operations a sample: three times those of a ResNet-152 at 224 pixels
 )
 
 // Size is the shape of what goes from one layer to the next: an image of
@@ -165,7 +165,7 @@ func (s Spec) fits() error {
 			return place("%d values between the layers up to here, %d MiB a sample: want at most %d MiB", values, values>>18, maxValues>>18)
 		}
 		if work += l.work(size); work > maxWork {
-			return place("%d multiplications a sample up to here: want at most %d", work, maxWork)
+			return place("%d operations a sample up to here: want at most %d", work, maxWork)
 		}
 		flat = flat || l.Kind == Dense
 		size = out
@@ -182,8 +182,8 @@ func (s Spec) Parameters() int {
 	return n
 }
 
-// Work is the number of multiplications with a weight that a sample takes, of a
-// spec that passed Validate.
+// Work is the number of operations that a sample takes (a multiplication with
+// its addition is one), of a spec that passed Validate.
 func (s Spec) Work() int {
 	n := 0
 	for _, st := range s.Stages() {
@@ -227,18 +227,54 @@ func (s Spec) learning() []Layer {
 }
 
 // String is the network in a line, as in
-// "cnn: conv 3x3x32, maxpool 2, dense 10; 56,800 weights".
+// "cnn: conv 3x3x32, pool 2, dense 10; 56,800 weights". "norm" is a batch
+// normalisation behind a layer, "separable" a depthwise convolution with the
+// pointwise one behind it.
 func (s Spec) String() string {
-	var b strings.Builder
-	b.WriteString(s.Architecture)
-	for i, l := range s.Layers {
-		b.WriteString([]string{", ", ": "}[min(1, max(0, 1-i))])
-		b.WriteString(l.String())
+	out := s.Architecture
+	for i, part := range s.parts() {
+		out += []string{": ", ", "}[min(i, 1)] + part
 	}
 	if s.Validate() != nil {
-		return b.String()
+		return out
 	}
-	return b.String() + "; " + thousands(s.Parameters()) + " weights"
+	return out + "; " + thousands(s.Parameters()) + " weights"
+}
+
+// parts are the layers in short, those together that belong together.
+func (s Spec) parts() []string {
+	layers := s.Layers
+	take := func() (l Layer, norm string) { // a layer, with its normalisation
+		l, layers = layers[0], layers[1:]
+		if len(layers) > 0 && layers[0].Kind == BatchNorm && l.Kind != BatchNorm && len(l.tensors("", Size{})) > 0 {
+			layers, norm = layers[1:], " norm"
+		}
+		return l, norm
+	}
+	var out []string
+	times := 1
+	for len(layers) > 0 {
+		l, norm := take()
+		part := l.String() + norm
+		if l.Kind == Depthwise && len(layers) > 0 && layers[0].pointwise() {
+			rest := layers
+			point, same := take()
+			if same == norm {
+				part = strings.Replace(l.String(), Depthwise, "separable", 1)
+				part = strings.Replace(part, fmt.Sprintf("%dx%d", l.Kernel, l.Kernel), fmt.Sprintf("%dx%dx%d", l.Kernel, l.Kernel, point.Units), 1) + norm
+			} else {
+				layers = rest
+			}
+		}
+		if n := len(out); n > 0 && strings.TrimPrefix(out[n-1], fmt.Sprintf("%d x ", times)) == part {
+			times++
+			out[n-1] = fmt.Sprintf("%d x %s", times, part)
+			continue
+		}
+		times = 1
+		out = append(out, part)
+	}
+	return out
 }
 
 func thousands(n int) string {

@@ -34,6 +34,16 @@ func Int(name string, v int) *AttributeProto {
 	return &AttributeProto{Name: &name, Type: AttributeProto_INT.Enum(), I: new(int64(v))}
 }
 
+// Ints is an attribute of several values.
+func Ints(name string, v ...int) *AttributeProto {
+	return &AttributeProto{Name: &name, Type: AttributeProto_INTS.Enum(), Ints: wide(v)}
+}
+
+// Float is an attribute.
+func Float(name string, v float32) *AttributeProto {
+	return &AttributeProto{Name: &name, Type: AttributeProto_FLOAT.Enum(), F: &v}
+}
+
 // Batch is the first dimension of every input and output: any number.
 const Batch = "batch"
 
