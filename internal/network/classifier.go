@@ -6,6 +6,7 @@ import (
 	"math"
 
 	dg "driftgate"
+	"driftgate/internal/dataset"
 )
 
 // Classifier answers what is on an image. Its weights never change, so any
@@ -13,6 +14,7 @@ import (
 type Classifier struct {
 	manifest Manifest
 	plan     *plan
+	levels   dataset.Levels
 }
 
 // NewClassifier builds a classifier and runs the artifact's self-test: the
@@ -50,11 +52,7 @@ func untested(a *Artifact) (*Classifier, error) {
 	if err := a.Weights.Check(a.Manifest.Spec); err != nil {
 		return nil, err
 	}
-	p, err := newPlan(a.Manifest.Spec, a.Weights)
-	if err != nil {
-		return nil, err
-	}
-	return &Classifier{manifest: a.Manifest, plan: p}, nil
+	return &Classifier{manifest: a.Manifest, plan: newPlan(a.Manifest.Spec, a.Weights), levels: a.Manifest.Preprocessing.Levels()}, nil
 }
 
 // Manifest returns the manifest of the artifact. Treat its slices and maps as
@@ -78,22 +76,34 @@ func (c *Classifier) Logits(x []float32) ([]float32, error) {
 	if len(x)%c.plan.inputs != 0 {
 		return nil, fmt.Errorf("network: classify: %d values, want a multiple of %d: %w", len(x), c.plan.inputs, dg.ErrInvalid)
 	}
-	n := len(x) / c.plan.inputs
+	// A ReLU or a maximum may swallow what is no number.
+	if i := notFinite(x); i >= 0 {
+		return nil, fmt.Errorf("network: classify: row %d has the value %v, want finite inputs: %w", i/c.plan.inputs, x[i], dg.ErrInvalid)
+	}
+	return c.logits(&samples{x: x}, len(x)/c.plan.inputs, nil)
+}
+
+// logits answers n samples, and writes what the last layer sees where features
+// is not nil.
+func (c *Classifier) logits(in *samples, n int, features []float32) ([]float32, error) {
 	out := make([]float32, n*c.plan.classes)
-	c.plan.logits(x, n, out)
-	if err := c.finite(out); err != nil {
-		return nil, err
+	c.plan.run(in, n, out, features)
+	if i := notFinite(out); i >= 0 {
+		return nil, fmt.Errorf("network: classify: row %d gives %v, want finite inputs: %w", i/c.plan.classes, out[i], dg.ErrInvalid)
 	}
 	return out, nil
 }
 
-func (c *Classifier) finite(logits []float32) error {
-	for i, v := range logits {
-		if v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 {
-			return fmt.Errorf("network: classify: row %d gives %v, want finite inputs: %w", i/c.plan.classes, v, dg.ErrInvalid)
+// notFinite is the place of the first value that is infinite or no number, -1
+// if there is none.
+func notFinite(x []float32) int {
+	const exponent = 0xff << 23 // all ones in what is not finite
+	for i, v := range x {
+		if math.Float32bits(v)&exponent == exponent {
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 // Pixels classifies one image given as uint8 HWC of the preprocessing's size.
@@ -101,15 +111,31 @@ func (c *Classifier) Pixels(px []byte) ([]float32, error) {
 	if len(px) != c.plan.inputs {
 		return nil, fmt.Errorf("network: classify: %d pixel values, want %d: %w", len(px), c.plan.inputs, dg.ErrInvalid)
 	}
-	x := make([]float32, len(px))
-	c.manifest.Preprocessing.Pixels(px, x)
-	return c.Probabilities(x)
+	return c.pixels(px, nil)
+}
+
+// PixelBatch is Pixels for any number of images, one after the other: as many
+// rows of probabilities.
+func (c *Classifier) PixelBatch(px []byte) ([]float32, error) {
+	if len(px)%c.plan.inputs != 0 {
+		return nil, fmt.Errorf("network: classify: %d pixel values, want a multiple of %d: %w", len(px), c.plan.inputs, dg.ErrInvalid)
+	}
+	return c.pixels(px, nil)
+}
+
+func (c *Classifier) pixels(px []byte, features []float32) ([]float32, error) {
+	out, err := c.logits(&samples{pixels: px, levels: c.levels}, len(px)/c.plan.inputs, features)
+	if err != nil {
+		return nil, err
+	}
+	softmax(out, c.plan.classes, c.manifest.Calibration.Temperature)
+	return out, nil
 }
 
 // Predict classifies one image of any size: the manifest's preprocessing makes
 // it fit.
 func (c *Classifier) Predict(img image.Image) ([]float32, error) {
-	return c.Probabilities(c.manifest.Preprocessing.Image(img))
+	return c.Pixels(c.manifest.Preprocessing.Raster(img))
 }
 
 // PredictFeatures is [Classifier.Predict] that also returns the penultimate
@@ -117,21 +143,16 @@ func (c *Classifier) Predict(img image.Image) ([]float32, error) {
 // dense layer sees, after the ReLU; the normalised pixels themselves where there
 // is no hidden layer. The probabilities are Predict's to the bit.
 func (c *Classifier) PredictFeatures(img image.Image) (probabilities, features []float32, err error) {
-	x := c.manifest.Preprocessing.Image(img)
-	if len(x) != c.plan.inputs {
-		return nil, nil, fmt.Errorf("network: classify: %d values, want %d: %w", len(x), c.plan.inputs, dg.ErrInvalid)
-	}
-	probabilities, features = make([]float32, c.plan.classes), make([]float32, c.plan.features())
-	c.plan.rows(x, 1, probabilities, features)
-	if err := c.finite(probabilities); err != nil {
+	features = make([]float32, c.Features())
+	probabilities, err = c.pixels(c.manifest.Preprocessing.Raster(img), features)
+	if err != nil {
 		return nil, nil, err
 	}
-	softmax(probabilities, c.plan.classes, c.manifest.Calibration.Temperature)
 	return probabilities, features, nil
 }
 
 // Features is how many penultimate features an image has.
-func (c *Classifier) Features() int { return c.plan.features() }
+func (c *Classifier) Features() int { return c.plan.width }
 
 // RecordSelfTest stores the answers that a gives to images (uint8 HWC) as its
 // self-test. It is the last step of making an artifact.

@@ -68,11 +68,7 @@ func TestPlainForwardPassEqualsTheGraph(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]float32, n*s.Classes)
-		p, err := newPlan(s, w)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.logits(x, n, got)
+		newPlan(s, w).run(&samples{x: x}, n, got, nil)
 		for i, want := range l.graph.logits() {
 			if d := math.Abs(float64(got[i] - want)); d > 1e-4 {
 				t.Fatalf("hidden %v: logit %d is %v, the graph says %v", hidden, i, got[i], want)

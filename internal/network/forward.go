@@ -3,139 +3,114 @@ package network
 import (
 	"fmt"
 	"math"
-	"runtime"
-	"sync"
 
 	dg "driftgate"
+	"driftgate/internal/dataset"
+	"driftgate/internal/kernel"
 )
 
-// plan is a network laid out for inference: plain Go over the weights, no
-// graph, no reflection, no allocation but the scratch buffers it is given.
-type plan struct {
-	layers  []dense
-	inputs  int
-	classes int
-	widest  int // of the hidden layers
-	work    int // multiplications a sample
+// samples are rows of numbers, or pixels that are yet to be normalised.
+type samples struct {
+	x      []float32
+	pixels []byte
+	levels dataset.Levels
 }
 
-// dense computes y = w.x + b, with the weights as [out][in].
-type dense struct {
-	in, out int
-	w, b    []float32
-	relu    bool
-}
-
-// newPlan expects weights that passed Check. It keeps references to them.
-func newPlan(s Spec, w Weights) (*plan, error) {
-	p := &plan{inputs: s.Inputs(), classes: s.Classes}
-	widths, err := s.widths()
-	if err != nil {
-		return nil, err
+// rows are n samples from first on; space has room for them.
+func (s *samples) rows(first, n, values int, space []float32) []float32 {
+	if s.pixels == nil {
+		return s.x[first*values:][:n*values]
 	}
-	for i := range len(widths) - 1 {
-		last := i == len(widths)-2
-		p.layers = append(p.layers, dense{widths[i], widths[i+1], w[2*i].Data, w[2*i+1].Data, !last})
-		if !last {
-			p.widest = max(p.widest, widths[i+1])
-		}
-		p.work += widths[i] * widths[i+1]
-	}
-	return p, nil
+	space = space[:n*values]
+	s.levels.Pixels(s.pixels[first*values:][:n*values], space)
+	return space
 }
-
-// widths are the sizes of input, hidden layers and output of a network that is
-// nothing but dense layers, as [MLP] makes it.
-func (s Spec) widths() ([]int, error) {
-	out := []int{s.Inputs()}
-	for i, l := range s.Layers {
-		if l.Kind != Dense || !l.Bias || l.ReLU != (i < len(s.Layers)-1) {
-			return nil, fmt.Errorf("network: layers[%d] %v: not built yet: %w", i, l, dg.ErrInvalid)
-		}
-		out = append(out, l.Units)
-	}
-	return out, nil
-}
-
-// features is the width of what the last layer sees.
-func (p *plan) features() int { return p.layers[len(p.layers)-1].in }
 
 // parallelWork is how many multiplications are worth another goroutine.
-const parallelWork = 4 << 20
+const parallelWork = 1 << 20
 
-// logits writes n*classes values for n*inputs values. Rows are independent: a
-// sample gets the same bits alone and in a batch.
-func (p *plan) logits(x []float32, n int, dst []float32) {
-	parts := min(n, runtime.GOMAXPROCS(0), 1+n*p.work/parallelWork)
-	if parts <= 1 {
-		p.rows(x, n, dst, nil)
-		return
-	}
-	var wg sync.WaitGroup
-	for k := range parts {
-		a, b := k*n/parts, (k+1)*n/parts
-		wg.Go(func() { p.rows(x[a*p.inputs:b*p.inputs], b-a, dst[a*p.classes:b*p.classes], nil) })
-	}
-	wg.Wait()
-}
-
-// rows works on n rows of x one after the other. When features is not nil, it
-// gets what the last layer sees of each row: p.features() values a row.
-func (p *plan) rows(x []float32, n int, dst, features []float32) {
-	scratch := make([]float32, 2*p.widest)
-	a, b := scratch[:p.widest], scratch[p.widest:]
-	for i := range n {
-		h := x[i*p.inputs:][:p.inputs]
-		for k := range p.layers {
-			l := &p.layers[k]
-			var out []float32
-			if k == len(p.layers)-1 {
-				out = dst[i*p.classes:][:p.classes]
-				if features != nil {
-					copy(features[i*l.in:][:l.in], h)
-				}
-			} else {
-				out = a[:l.out]
-			}
-			l.apply(h, out)
-			h, a, b = out, b, a
-		}
+// run writes n rows of logits, and of what the last layer sees where features
+// is not nil. Rows are independent: a sample gets the same bits alone and in a
+// batch, whatever the number of threads.
+func (p *plan) run(in *samples, n int, logits, features []float32) {
+	threads := min(kernel.Threads(), 1+n*p.work/parallelWork)
+	switch {
+	case n == 0:
+	case n == 1 || threads == 1:
+		p.task(in, 0, n, logits, features)
+	default:
+		tasks := (n + p.rows - 1) / p.rows
+		tasks = min(n, (tasks+threads-1)/threads*threads)
+		kernel.Parallel(tasks, func(t int) { p.task(in, t*n/tasks, (t+1)*n/tasks, logits, features) })
 	}
 }
 
-// apply works on four outputs at a time: four sums in flight hide the latency
-// of addition, and each input is loaded once for all four.
-func (l *dense) apply(x, y []float32) {
-	x = x[:l.in]
-	o := 0
-	for ; o+4 <= l.out; o += 4 {
-		w0 := l.w[o*l.in:][:len(x)]
-		w1 := l.w[(o+1)*l.in:][:len(x)]
-		w2 := l.w[(o+2)*l.in:][:len(x)]
-		w3 := l.w[(o+3)*l.in:][:len(x)]
-		s0, s1, s2, s3 := l.b[o], l.b[o+1], l.b[o+2], l.b[o+3]
-		for i, v := range x {
-			s0 += v * w0[i]
-			s1 += v * w1[i]
-			s2 += v * w2[i]
-			s3 += v * w3[i]
+// task answers the samples from to before to, one block after the other, each
+// through all layers while it is in cache.
+func (p *plan) task(in *samples, from, to int, logits, features []float32) {
+	buffer := p.spaces.Get().(*[]float32)
+	defer p.spaces.Put(buffer)
+	space := *buffer
+	last := len(p.segments) - 1
+	for at := from; at < to; at += p.rows {
+		n := min(p.rows, to-at)
+		seen := space[p.features:][:n*p.width]
+		if features != nil {
+			seen = features[at*p.width:][:n*p.width]
 		}
-		y[o], y[o+1], y[o+2], y[o+3] = s0, s1, s2, s3
-	}
-	for ; o < l.out; o++ {
-		w, s := l.w[o*l.in:][:len(x)], l.b[o]
-		for i, v := range x {
-			s += v * w[i]
-		}
-		y[o] = s
-	}
-	if l.relu {
-		for i, v := range y {
-			if v < 0 {
-				y[i] = 0
+		if last < 0 {
+			x := in.rows(at, n, p.inputs, space)
+			if features != nil {
+				copy(seen, x)
 			}
+			seen = x
+		} else {
+			p.fill(last, in, at, n, seen, space)
+		}
+		p.head.run(logits[at*p.classes:], seen, n, 0, p.head.parts(n), nil)
+	}
+}
+
+// fill computes what a segment makes of n samples from first on, by way of the
+// segments before it.
+func (p *plan) fill(segment int, in *samples, first, n int, out, space []float32) {
+	s := &p.segments[segment]
+	width := len(out) / n
+	for i := 0; i < n; i += s.rows {
+		m := min(s.rows, n-i)
+		x := p.feed(segment, in, first+i, m, space)
+		if segment > 0 {
+			p.fill(segment-1, in, first+i, m, x, space)
+		}
+		for k, o := range s.ops {
+			_, values, _ := o.sizes()
+			y := p.between(k, m*values, space)
+			if k == len(s.ops)-1 {
+				y = out[i*width:][:m*width]
+			}
+			o.run(y, x, m, 0, o.parts(m), space[p.scratch:])
+			x = y
 		}
 	}
+}
+
+// feed is the input of a segment for n samples: the first one's is there
+// already, that of the others is room to be filled.
+func (p *plan) feed(segment int, in *samples, first, n int, space []float32) []float32 {
+	s := &p.segments[segment]
+	if segment == 0 {
+		return in.rows(first, n, p.inputs, space)
+	}
+	values, _, _ := s.ops[0].sizes()
+	return space[s.in:][:n*values]
+}
+
+// between is one of the two buffers between the layers of a segment, in turns.
+func (p *plan) between(layer, values int, space []float32) []float32 {
+	if layer%2 == 0 {
+		return space[p.a:][:values]
+	}
+	return space[p.b:][:values]
 }
 
 // Infer computes the logits of weights under training: n*Classes values for
@@ -144,16 +119,12 @@ func Infer(s Spec, w Weights, x []float32) ([]float32, error) {
 	if err := w.Check(s); err != nil {
 		return nil, err
 	}
-	p, err := newPlan(s, w)
-	if err != nil {
-		return nil, err
+	if len(x)%s.Inputs() != 0 {
+		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", len(x), s.Inputs(), dg.ErrInvalid)
 	}
-	if len(x)%p.inputs != 0 {
-		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", len(x), p.inputs, dg.ErrInvalid)
-	}
-	n := len(x) / p.inputs
+	n := len(x) / s.Inputs()
 	out := make([]float32, n*s.Classes)
-	p.logits(x, n, out)
+	newPlan(s, w).run(&samples{x: x}, n, out, nil)
 	return out, nil
 }
 

@@ -2,8 +2,6 @@ package network
 
 import (
 	"fmt"
-	"runtime"
-	"sync"
 
 	dg "driftgate"
 )
@@ -58,18 +56,6 @@ func Features(s Spec, w Weights, x, dst []float32) error {
 	if len(x) != n*s.Inputs() || len(dst) != n*s.Features() {
 		return fmt.Errorf("network: features: %d values into %d, want rows of %d into rows of %d: %w", len(x), len(dst), s.Inputs(), s.Features(), dg.ErrInvalid)
 	}
-	p, err := newPlan(s, w)
-	if err != nil {
-		return err
-	}
-	width, parts := s.Features(), max(1, min(n, runtime.GOMAXPROCS(0), 1+n*p.work/parallelWork))
-	var wg sync.WaitGroup
-	for k := range parts {
-		a, b := k*n/parts, (k+1)*n/parts
-		wg.Go(func() {
-			p.rows(x[a*p.inputs:b*p.inputs], b-a, make([]float32, (b-a)*s.Classes), dst[a*width:b*width])
-		})
-	}
-	wg.Wait()
+	newPlan(s, w).run(&samples{x: x}, n, make([]float32, n*s.Classes), dst)
 	return nil
 }

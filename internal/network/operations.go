@@ -1,0 +1,229 @@
+package network
+
+import (
+	"driftgate/internal/kernel"
+)
+
+// product is a dense layer, or a convolution that sees one pixel at a time: a
+// product of rows of the input with the weights.
+type product struct {
+	weights  *kernel.Packed
+	k, units int
+	pixels   int // rows a sample; 1 is a dense layer
+	epilogue kernel.Epilogue
+}
+
+func newProduct(l *linear) *product {
+	p := &product{k: len(l.weights) / l.units, units: l.units, pixels: 1, epilogue: l.epilogue()}
+	if l.Kind == Conv {
+		p.pixels = l.In.Height * l.In.Width
+	}
+	p.weights = kernel.Pack(p.k, p.units, kernel.Operand{Data: l.weights, Stride: p.units})
+	return p
+}
+
+func (p *product) sizes() (in, out, scratch int) { return p.pixels * p.k, p.pixels * p.units, 0 }
+
+func (p *product) work() int { return p.pixels * p.k * p.units }
+
+// parts of a dense layer are one, those of a convolution are pixels.
+func (p *product) parts(n int) int {
+	if p.pixels == 1 {
+		return 1
+	}
+	return n * p.pixels
+}
+
+func (p *product) run(out, in []float32, n, from, to int, _ []float32) {
+	if p.pixels == 1 {
+		kernel.GemmPacked(n, kernel.Operand{Data: in, Stride: p.k}, p.weights, out, p.units, p.epilogue)
+		return
+	}
+	kernel.GemmPacked(to-from, kernel.Operand{Data: in[from*p.k:], Stride: p.k}, p.weights, out[from*p.units:], p.units, p.epilogue)
+}
+
+// stripSpace bounds the padded input and the output before pooling of a strip of
+// an image, in float32s: about what L1 cache holds.
+const stripSpace = 8 << 10
+
+// sliding is a convolution, depthwise or not, with the pooling after it if
+// there is one. It goes through an image in strips of rows that stay in cache.
+type sliding struct {
+	window    kernel.Window // of the whole image
+	pool      kernel.Window // of its output; Kernel is 0 where there is none
+	weights   []float32
+	epilogue  kernel.Epilogue
+	depthwise bool
+	rows      int // of the output, after pooling
+	line      int // values of such a row
+	strip     int // rows at a time
+}
+
+func newSliding(l *linear, pool kernel.Window) *sliding {
+	c := &sliding{window: l.Window(), pool: pool, weights: l.weights, epilogue: l.epilogue(), depthwise: l.Kind == Depthwise}
+	h, w := c.window.Out()
+	if c.pools() {
+		h, w = pool.Out()
+	}
+	c.rows, c.line, c.strip = h, w*c.window.Filters, 1
+	for c.strip < c.rows && c.need(c.strip+1) <= stripSpace {
+		c.strip++
+	}
+	if !c.pools() && c.window.Padding == 0 {
+		c.strip = c.rows
+	}
+	return c
+}
+
+func (c *sliding) pools() bool { return c.pool.Kernel > 0 }
+
+// before is the number of rows of the convolution that rows of the output see,
+// seen that of rows of the padded input.
+func (c *sliding) before(rows int) int {
+	if c.pools() {
+		return (rows-1)*c.pool.Stride + c.pool.Kernel
+	}
+	return rows
+}
+
+func (c *sliding) seen(rows int) int {
+	return (c.before(rows)-1)*c.window.Stride + c.window.Kernel
+}
+
+// paddedLine is the number of values of a row of the padded input.
+func (c *sliding) paddedLine() int {
+	return (c.window.Width + 2*c.window.Padding) * c.window.Channels
+}
+
+// padded and pooled are the values of the two parts of scratch for a strip.
+func (c *sliding) padded(rows int) int {
+	if c.window.Padding == 0 {
+		return 0
+	}
+	return c.seen(rows) * c.paddedLine()
+}
+
+func (c *sliding) pooled(rows int) int {
+	if !c.pools() {
+		return 0
+	}
+	return c.before(rows) * c.pool.Width * c.pool.Channels
+}
+
+func (c *sliding) need(rows int) int { return c.padded(rows) + c.pooled(rows) }
+
+func (c *sliding) sizes() (in, out, scratch int) {
+	return c.window.In(), c.rows * c.line, c.need(c.strip)
+}
+
+func (c *sliding) work() int {
+	h, w := c.window.Out()
+	perFilter := c.window.Kernel * c.window.Kernel
+	if !c.depthwise {
+		perFilter *= c.window.Channels
+	}
+	return h * w * c.window.Filters * perFilter
+}
+
+func (c *sliding) parts(n int) int { return n * c.rows }
+
+func (c *sliding) run(out, in []float32, n, from, to int, scratch []float32) {
+	values := c.window.In()
+	for at := from; at < to; {
+		image, y := at/c.rows, at%c.rows
+		rows := min(c.strip, c.rows-y, to-at)
+		c.slide(out[at*c.line:][:rows*c.line], in[image*values:][:values], y, rows, scratch)
+		at += rows
+	}
+}
+
+// slide computes rows of the output of one image, from row y on.
+func (c *sliding) slide(out, in []float32, y, rows int, scratch []float32) {
+	w := c.window
+	seen, made := c.seen(rows), c.before(rows)
+	first := (c.before(y+1) - c.before(1)) * w.Stride
+	w.Height = seen - 2*w.Padding
+	padded, scratch := scratch[:c.padded(rows)], scratch[c.padded(rows):]
+	if w.Padding == 0 {
+		padded = in[first*c.paddedLine():][:seen*c.paddedLine()]
+	} else {
+		c.pad(padded, in, first, seen)
+	}
+	to := out
+	if c.pools() {
+		to = scratch[:c.pooled(rows)]
+	}
+	if c.depthwise {
+		w.Depthwise(to, padded, c.weights, c.epilogue, 0, made)
+	} else {
+		w.Conv(to, padded, c.weights, c.epilogue, 0, made)
+	}
+	if c.pools() {
+		pool := c.pool
+		pool.Height = made
+		pool.MaxPool(out, to)
+	}
+}
+
+// pad writes rows of the padded image, from row first on.
+func (c *sliding) pad(dst, in []float32, first, rows int) {
+	line, edge, row := c.paddedLine(), c.window.Padding*c.window.Channels, c.window.Width*c.window.Channels
+	for i := range rows {
+		to, y := dst[i*line:][:line], first+i-c.window.Padding
+		if y < 0 || y >= c.window.Height {
+			clear(to)
+			continue
+		}
+		clear(to[:edge])
+		copy(to[edge:], in[y*row:][:row])
+		clear(to[edge+row:])
+	}
+}
+
+// pooling is a pooling by itself.
+type pooling struct{ window kernel.Window }
+
+func (p *pooling) sizes() (in, out, scratch int) { return p.window.In(), p.window.Output(), 0 }
+
+func (p *pooling) work() int { return p.window.In() }
+
+func (p *pooling) parts(n int) int { return n }
+
+func (p *pooling) run(out, in []float32, _, from, to int, _ []float32) {
+	for i := from; i < to; i++ {
+		p.window.MaxPool(out[i*p.window.Output():], in[i*p.window.In():][:p.window.In()])
+	}
+}
+
+// mean is the mean over the pixels of each image.
+type mean struct{ in Size }
+
+func (m *mean) sizes() (in, out, scratch int) { return m.in.Values(), m.in.Channels, 0 }
+
+func (m *mean) work() int { return m.in.Values() }
+
+func (m *mean) parts(n int) int { return n }
+
+func (m *mean) run(out, in []float32, _, from, to int, _ []float32) {
+	for i := from; i < to; i++ {
+		kernel.MeanRows(out[i*m.in.Channels:], in[i*m.in.Values():], m.in.Height*m.in.Width, m.in.Channels)
+	}
+}
+
+// affine is batch normalisation that could not be folded into what is before it.
+type affine struct {
+	in            Size
+	scale, offset []float32
+	relu          bool
+}
+
+func (a *affine) sizes() (in, out, scratch int) { return a.in.Values(), a.in.Values(), 0 }
+
+func (a *affine) work() int { return a.in.Values() }
+
+func (a *affine) parts(n int) int { return n * a.in.Height }
+
+func (a *affine) run(out, in []float32, _, from, to int, _ []float32) {
+	line := a.in.Width * a.in.Channels
+	kernel.Affine(out[from*line:to*line], in[from*line:], a.scale, a.offset, (to-from)*a.in.Width, a.in.Channels, a.relu)
+}
