@@ -99,3 +99,63 @@ func copyRows256(dst *float32, src *float32, srcStep int, rows int) { panic("ker
 func transpose8(dst *float32, dstStep int, src *float32, srcStep int, blocks int) {
 	panic("kernel: amd64 only")
 }
+
+func addScaled512(y *float32, x *float32, a float32, n int) { panic("kernel: amd64 only") }
+
+func reluGrad512(dz *float32, dy *float32, y *float32, n int) { panic("kernel: amd64 only") }
+
+func addRows512(sum *float32, x *float32, rows int, stride int, n int) { panic("kernel: amd64 only") }
+
+func addScaled256(y *float32, x *float32, a float32, n int) { panic("kernel: amd64 only") }
+
+func reluGrad256(dz *float32, dy *float32, y *float32, n int) { panic("kernel: amd64 only") }
+
+func addRows256(sum *float32, x *float32, rows int, stride int, n int) { panic("kernel: amd64 only") }
+
+func moments512(sum *float64, squares *float64, x *float32, shift *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affine512(y *float32, x *float32, scale *float32, offset *float32, rows int, stride int, n int, floor float32) {
+	panic("kernel: amd64 only")
+}
+
+func affineGradSums512(sum *float64, sumX *float64, dy *float32, x *float32, mean *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affineGrad512(dx *float32, dy *float32, x *float32, a *float32, b *float32, d *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affineReLUGradSums512(sum *float64, sumX *float64, dy *float32, x *float32, mean *float32, scale *float32, offset *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affineReLUGrad512(dx *float32, dy *float32, x *float32, a *float32, b *float32, d *float32, scale *float32, offset *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func moments256(sum *float64, squares *float64, x *float32, shift *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affine256(y *float32, x *float32, scale *float32, offset *float32, rows int, stride int, n int, floor float32) {
+	panic("kernel: amd64 only")
+}
+
+func affineGradSums256(sum *float64, sumX *float64, dy *float32, x *float32, mean *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affineGrad256(dx *float32, dy *float32, x *float32, a *float32, b *float32, d *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affineReLUGradSums256(sum *float64, sumX *float64, dy *float32, x *float32, mean *float32, scale *float32, offset *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func affineReLUGrad256(dx *float32, dy *float32, x *float32, a *float32, b *float32, d *float32, scale *float32, offset *float32, rows int, stride int, n int) {
+	panic("kernel: amd64 only")
+}

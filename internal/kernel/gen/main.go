@@ -34,6 +34,8 @@ var files = []struct {
 	{"peak", peak},
 	{"tile", tiles},
 	{"pack", packs},
+	{"vector", both(vectors)},
+	{"norm", both(norms)},
 }
 
 const generated = "go run . in internal/kernel/gen"

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// norms writes the kernels of batch norm.
+func norms(v vector) {
+	moments(v)
+	affine(v)
+	for _, relu := range []bool{false, true} {
+		affineGradSums(v, relu)
+		affineGrad(v, relu)
+	}
+}
+
+func moments(v vector) {
+	v.begin("moments", "func(sum, squares *float64, x, shift *float32, rows, stride, n int)",
+		"adds the sums over the rows of x-shift and of its square, for n channels; rows are stride bytes apart.")
+	sum, squares, x, shift := v.arg("sum"), v.arg("squares"), v.arg("x"), v.arg("shift")
+	n, stride := v.arg("n"), v.arg("stride")
+	v.sweep(n, 4, []pointer{{sum, true}, {squares, true}, {x, false}, {shift, false}}, func(lanes []lane) {
+		row, left, sums, sqs := v.copied(x), v.arg("rows"), zeros(lanes), zeros(lanes)
+		v.rows(left, func() {
+			for i := range lanes {
+				v.clear(sums[i])
+				v.clear(sqs[i])
+			}
+		}, func() {
+			for i, l := range lanes {
+				t := l.load(l.of(row))
+				v.VSUBPS(l.operand(l.of(shift)), t, t)
+				v.VADDPS(t, sums[i], sums[i])
+				v.VFMADD231PS(t, t, sqs[i])
+			}
+			v.ADDQ(stride, row)
+		}, func() {
+			for i, l := range lanes {
+				l.addDoubles(sums[i], sum)
+				l.addDoubles(sqs[i], squares)
+			}
+		})
+	})
+	v.end()
+}
+
+func affine(v vector) {
+	v.begin("affine", "func(y, x, scale, offset *float32, rows, stride, n int, floor float32)",
+		"writes y = max(x*scale + offset, floor), NaN where that is NaN; rows are stride bytes apart.")
+	y, x, scale, offset := v.arg("y"), v.arg("x"), v.arg("scale"), v.arg("offset")
+	n, stride, floor := v.arg("n"), v.arg("stride"), v.spread("floor")
+	v.sweep(n, 4, narrow(y, x, scale, offset), func(lanes []lane) {
+		from, to, left := v.copied(x), v.copied(y), v.arg("rows")
+		a, b := make([]reg.VecVirtual, len(lanes)), make([]reg.VecVirtual, len(lanes))
+		for i, l := range lanes {
+			a[i], b[i] = l.load(l.of(scale)), l.load(l.of(offset))
+		}
+		v.times(left, func() {
+			for i, l := range lanes {
+				t := l.load(l.of(from))
+				v.VFMADD213PS(b[i], a[i], t)
+				v.VMAXPS(t, floor, t) // the operand named first is the answer when one is NaN
+				l.store(t, l.of(to))
+			}
+			v.ADDQ(stride, from)
+			v.ADDQ(stride, to)
+		})
+	})
+	v.end()
+}
+
+func affineGradSums(v vector, relu bool) {
+	name, signature := "affineGradSums", "func(sum, sumX *float64, dy, x, mean *float32, rows, stride, n int)"
+	if relu {
+		name, signature = "affineReLUGradSums", "func(sum, sumX *float64, dy, x, mean, scale, offset *float32, rows, stride, n int)"
+	}
+	v.begin(name, signature, "adds the sums over the rows of g and of g*(x-mean), for n channels; rows are stride bytes apart.")
+	sum, sumX, dy, x, mean := v.arg("sum"), v.arg("sumX"), v.arg("dy"), v.arg("x"), v.arg("mean")
+	n, stride := v.arg("n"), v.arg("stride")
+	pointers := []pointer{{sum, true}, {sumX, true}, {dy, false}, {x, false}, {mean, false}}
+	var scale, offset reg.GPVirtual
+	var zero reg.VecVirtual
+	if relu {
+		scale, offset, zero = v.arg("scale"), v.arg("offset"), v.zero()
+		pointers = append(pointers, narrow(scale, offset)...)
+	}
+	v.sweep(n, 4, pointers, func(lanes []lane) {
+		grads, values, left := v.copied(dy), v.copied(x), v.arg("rows")
+		sums, sumsX := zeros(lanes), zeros(lanes)
+		v.rows(left, func() {
+			for i := range lanes {
+				v.clear(sums[i])
+				v.clear(sumsX[i])
+			}
+		}, func() {
+			for i, l := range lanes {
+				g, t := l.load(l.of(grads)), l.load(l.of(values))
+				if relu {
+					u := l.load(l.of(offset))
+					v.VFMADD231PS(l.operand(l.of(scale)), t, u)
+					v.keep(g, notLessOrEqual, u, zero)
+				}
+				v.VSUBPS(l.operand(l.of(mean)), t, t)
+				v.VADDPS(g, sums[i], sums[i])
+				v.VFMADD231PS(g, t, sumsX[i])
+			}
+			v.ADDQ(stride, grads)
+			v.ADDQ(stride, values)
+		}, func() {
+			for i, l := range lanes {
+				l.addDoubles(sums[i], sum)
+				l.addDoubles(sumsX[i], sumX)
+			}
+		})
+	})
+	v.end()
+}
+
+func affineGrad(v vector, relu bool) {
+	name, signature := "affineGrad", "func(dx, dy, x, a, b, d *float32, rows, stride, n int)"
+	if relu {
+		name, signature = "affineReLUGrad", "func(dx, dy, x, a, b, d, scale, offset *float32, rows, stride, n int)"
+	}
+	v.begin(name, signature, "writes dx = a*g + b*x + d; rows are stride bytes apart.")
+	dx, dy, x, a, b, d := v.arg("dx"), v.arg("dy"), v.arg("x"), v.arg("a"), v.arg("b"), v.arg("d")
+	n, pointers := v.arg("n"), narrow(dx, dy, x, a, b, d)
+	var scale, offset reg.GPVirtual
+	var zero reg.VecVirtual
+	if relu {
+		scale, offset, zero = v.arg("scale"), v.arg("offset"), v.zero()
+		pointers = append(pointers, narrow(scale, offset)...)
+	}
+	v.sweep(n, 4, pointers, func(lanes []lane) {
+		// One index for all three walks: there are no registers for three.
+		down, left := v.GP64(), v.arg("rows")
+		v.XORQ(down, down)
+		row := func(l lane, base reg.GPVirtual) operand.Mem {
+			return operand.Mem{Base: base, Index: down, Scale: 1, Disp: l.disp}
+		}
+		v.times(left, func() {
+			for _, l := range lanes {
+				g, t := l.load(row(l, dy)), l.load(row(l, x))
+				if relu {
+					u := l.load(l.of(offset))
+					v.VFMADD231PS(l.operand(l.of(scale)), t, u)
+					v.keep(g, notLessOrEqual, u, zero)
+				}
+				u := l.load(l.of(d))
+				v.VFMADD231PS(l.operand(l.of(b)), t, u)
+				v.VFMADD231PS(l.operand(l.of(a)), g, u)
+				l.store(u, row(l, dx))
+			}
+			v.ADDQ(v.address("stride"), down)
+		})
+	})
+	v.end()
+}
