@@ -26,20 +26,22 @@ func (p *product) sizes() (in, out, scratch int) { return p.pixels * p.k, p.pixe
 
 func (p *product) work() int { return p.pixels * p.k * p.units }
 
-// parts of a dense layer are one, those of a convolution are pixels.
+// parts of a dense layer are panels of weights, so that each is read once;
+// those of a convolution are pixels.
 func (p *product) parts(n int) int {
 	if p.pixels == 1 {
-		return 1
+		return (p.units + p.weights.Panel() - 1) / p.weights.Panel()
 	}
 	return n * p.pixels
 }
 
 func (p *product) run(out, in []float32, n, from, to int, _ []float32) {
 	if p.pixels == 1 {
-		kernel.GemmPacked(n, kernel.Operand{Data: in, Stride: p.k}, p.weights, out, p.units, p.epilogue)
+		panel := p.weights.Panel()
+		p.weights.Columns(n, kernel.Operand{Data: in, Stride: p.k}, out, p.units, p.epilogue, from*panel, min(to*panel, p.units))
 		return
 	}
-	kernel.GemmPacked(to-from, kernel.Operand{Data: in[from*p.k:], Stride: p.k}, p.weights, out[from*p.units:], p.units, p.epilogue)
+	p.weights.Columns(to-from, kernel.Operand{Data: in[from*p.k:], Stride: p.k}, out[from*p.units:], p.units, p.epilogue, 0, p.units)
 }
 
 // stripSpace bounds the padded input and the output before pooling of a strip of
