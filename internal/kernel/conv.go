@@ -3,108 +3,102 @@ package kernel
 // Conv convolves one padded image with weights [Kernel*Kernel*Channels][Filters]
 // (window row, window column, channel) into out, [height][width][Filters]; only
 // the output rows from y0 to before y1 are written. Bias has Filters values.
+//
+// It is a product without its left factor being made: a row of that is a window
+// of the image, whose lines lie apart.
 func (w Window) Conv(out, padded, weights []float32, e Epilogue, y0, y1 int) {
-	_, width := w.Out()
-	line := (w.Width + 2*w.Padding) * w.Channels
-	for y := y0; y < y1; y++ {
-		for x := range width {
-			for o := range w.Filters {
-				var sum float32
-				for ky := range w.Kernel {
-					in := padded[(y*w.Stride+ky)*line+x*w.Stride*w.Channels:]
-					for i := range w.Kernel * w.Channels {
-						sum += in[i] * weights[(ky*w.Kernel*w.Channels+i)*w.Filters+o]
-					}
-				}
-				e.store(&out[(y*width+x)*w.Filters+o], sum, o)
-			}
-		}
+	if y0 >= y1 {
+		return
 	}
+	_, width := w.Out()
+	line, across := w.line(), w.Kernel*w.Channels
+	_ = padded[((y1-1)*w.Stride+w.Kernel)*line-1]
+	_ = out[y1*width*w.Filters-1]
+	t := tile{
+		a: &padded[0], aRow: w.Stride * w.Channels * 4, aStep: 4, aBlock: (line - across) * 4,
+		c: &out[0], cRow: w.Filters * 4,
+		steps: across, blocks: w.Kernel,
+	}
+	t.finishWith(e, w.Filters)
+	s := sweep{
+		rows: width, repeats: y1 - y0, aShift: w.Stride * line * 4, cShift: width * w.Filters * 4,
+		aAt: y0 * w.Stride * line * 4, cAt: y0 * width * w.Filters * 4,
+	}
+	s.over(&micros[active], &t, Operand{Data: weights, Stride: w.Filters}, w.Kernel*across, w.Filters)
 }
 
 // ConvGradWeights adds to dw, shaped as the weights, the gradient of one image:
 // dz is the gradient of the output before bias and ReLU.
 func (w Window) ConvGradWeights(dw, padded, dz []float32) {
 	height, width := w.Out()
-	line := (w.Width + 2*w.Padding) * w.Channels
-	for y := range height {
-		for x := range width {
-			for ky := range w.Kernel {
-				in := padded[(y*w.Stride+ky)*line+x*w.Stride*w.Channels:]
-				for i := range w.Kernel * w.Channels {
-					for o := range w.Filters {
-						dw[(ky*w.Kernel*w.Channels+i)*w.Filters+o] += in[i] * dz[(y*width+x)*w.Filters+o]
-					}
-				}
-			}
+	line, across := w.line(), w.Kernel*w.Channels
+	_ = padded[((height-1)*w.Stride+w.Kernel)*line-1]
+	_ = dw[w.Kernel*across*w.Filters-1]
+	t := tile{
+		a: &padded[0], aRow: 4, aStep: w.Stride * w.Channels * 4, aBlock: (line - width*w.Channels) * w.Stride * 4,
+		c: &dw[0], cRow: w.Filters * 4,
+		steps: width, blocks: height, accumulate: 1,
+	}
+	s := sweep{rows: across, repeats: w.Kernel, aShift: line * 4, cShift: across * w.Filters * 4}
+	s.over(&micros[active], &t, Operand{Data: dz, Stride: w.Filters}, height*width, w.Filters)
+}
+
+// line is the length of a line of the padded image.
+func (w Window) line() int { return (w.Width + 2*w.Padding) * w.Channels }
+
+// finishWith sets what happens to the sums before they are stored.
+func (t *tile) finishWith(e Epilogue, columns int) {
+	if e.Accumulate {
+		t.accumulate = 1
+	}
+	if e.Bias != nil {
+		_ = e.Bias[columns-1]
+		t.bias = &e.Bias[0]
+	}
+	if e.ReLU {
+		t.relu = 1
+	}
+}
+
+// sweep is how a convolution goes over its result: bands of rows, each repeated.
+type sweep struct {
+	rows, repeats  int
+	aShift, cShift int // to the next repeat, bytes
+	aAt, cAt       int // of the first, bytes
+}
+
+// over computes all rows by all columns of b, k x n, panel by panel.
+func (s sweep) over(u *micro, t *tile, b Operand, k, n int) {
+	_ = b.Data[k*n-1]
+	var scratch *[]float32
+	bands := (s.rows + u.rows - 1) / u.rows
+	for j := 0; j < n; j += t.columns {
+		t.columns = min(u.width, n-j)
+		t.b, t.bAt, t.bStep = &b.Data[0], j*4, n*4
+		if !u.aligned(t.columns) {
+			scratch = borrow(k * u.width)
+			packPanel(*scratch, u, b, 0, k, j, t.columns)
+			t.b, t.bAt, t.bStep = &(*scratch)[0], 0, u.width*4
 		}
+		t.biasAt = j * 4
+		kernels := u.kernels(t.columns)
+		for band := range bands {
+			first := band * s.rows / bands
+			t.aAt, t.cAt = s.aAt+first*t.aRow, s.cAt+first*t.cRow+j*4
+			t.repeats, t.aShift, t.cShift = s.repeats, s.aShift, s.cShift
+			kernels[(band+1)*s.rows/bands-first](t)
+		}
+	}
+	if scratch != nil {
+		giveBack(scratch)
 	}
 }
 
 // Turn writes the weights as ConvGradInput wants them, once for all images:
 // window turned by half a circle, channels and filters exchanged.
 func (w Window) Turn(turned, weights []float32) {
-	k := w.Kernel * w.Kernel
-	for t := range k {
-		for c := range w.Channels {
-			for o := range w.Filters {
-				turned[((k-1-t)*w.Filters+o)*w.Channels+c] = weights[(t*w.Channels+c)*w.Filters+o]
-			}
-		}
-	}
-}
-
-// back is the window through which the gradient of the output is seen from the
-// input: stride 1 over the output spread out by the stride.
-func (w Window) back() Window {
-	h, x := w.Out()
-	return Window{
-		Height: (h-1)*w.Stride + 1, Width: (x-1)*w.Stride + 1, Channels: w.Filters,
-		Filters: w.Channels, Kernel: w.Kernel, Stride: 1, Padding: w.Kernel - 1,
-	}
-}
-
-// GradScratch is how many values ConvGradInput and DepthwiseGradInput need.
-func (w Window) GradScratch() int {
-	b := w.back()
-	return b.Padded() + b.Output()
-}
-
-// ConvGradInput writes into dx, of In values, the gradient of one image. turned
-// is what Turn wrote.
-func (w Window) ConvGradInput(dx, dz, turned, scratch []float32) {
-	b := w.back()
-	padded, full := scratch[:b.Padded()], scratch[b.Padded():][:b.Output()]
-	w.spread(padded, dz, b)
-	h, _ := b.Out()
-	b.Conv(full, padded, turned, Epilogue{}, 0, h)
-	w.crop(dx, full, b)
-}
-
-// spread puts dz into the padded input of b, Stride apart.
-func (w Window) spread(padded, dz []float32, b Window) {
-	clear(padded)
-	h, x := w.Out()
-	line := (b.Width + 2*b.Padding) * b.Channels
-	for y := range h {
-		for i := range x {
-			copy(padded[(y*w.Stride+b.Padding)*line+(i*w.Stride+b.Padding)*b.Channels:][:b.Channels], dz[(y*x+i)*b.Channels:][:b.Channels])
-		}
-	}
-}
-
-// crop copies from the gradient of the padded input that of the input. Where
-// the last window did not reach the end, the gradient is zero.
-func (w Window) crop(dx, full []float32, b Window) {
-	fh, fw := b.Out()
-	for y := range w.Height {
-		for x := range w.Width {
-			to := dx[(y*w.Width+x)*w.Channels:][:w.Channels]
-			if y+w.Padding >= fh || x+w.Padding >= fw {
-				clear(to)
-				continue
-			}
-			copy(to, full[((y+w.Padding)*fw+x+w.Padding)*w.Channels:])
-		}
+	taps, size := w.Kernel*w.Kernel, w.Channels*w.Filters
+	for t := range taps {
+		transpose(turned[(taps-1-t)*size:][:size], weights[t*size:][:size], w.Channels, w.Filters)
 	}
 }

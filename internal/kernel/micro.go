@@ -32,13 +32,24 @@ var micros = [...]micro{
 	},
 }
 
+// aligned says whether kernels can read so many columns of a matrix where it
+// lies, without reading behind them.
+func (u *micro) aligned(columns int) bool {
+	return columns == u.width || columns*2 == u.width && u.half != nil
+}
+
+// kernels are those for so many columns, by rows.
+func (u *micro) kernels(columns int) []func(*tile) {
+	if u.half != nil && columns <= u.width/2 {
+		return u.half
+	}
+	return u.whole
+}
+
 // run computes rows x t.columns values, in tiles of equal height but the last
 // few. It leaves t.aAt and t.cAt behind the last row.
 func (u *micro) run(t *tile, rows, tallest int) {
-	kernels := u.whole
-	if u.half != nil && t.columns <= u.width/2 {
-		kernels = u.half
-	}
+	kernels := u.kernels(t.columns)
 	tiles := (rows + tallest - 1) / tallest
 	for rows > 0 {
 		height := (rows + tiles - 1) / tiles

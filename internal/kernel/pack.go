@@ -50,6 +50,22 @@ func packPanel(dst []float32, u *micro, b Operand, k0, steps, j, columns int) {
 	}
 }
 
+// transpose writes the transpose of a rows x cols matrix.
+func transpose(dst, src []float32, rows, cols int) {
+	if active != Portable && rows%8 == 0 && cols%8 == 0 && cols > 0 {
+		_, _ = dst[rows*cols-1], src[rows*cols-1]
+		for i := 0; i < rows; i += 8 {
+			transpose8(&dst[i], rows*4, &src[i*cols], cols*4, cols/8)
+		}
+		return
+	}
+	for i := range rows {
+		for j, v := range src[i*cols:][:cols] {
+			dst[j*rows+i] = v
+		}
+	}
+}
+
 // scratches are the buffers that tasks pack into.
 var scratches = sync.Pool{New: func() any { return new([]float32) }}
 
