@@ -76,12 +76,18 @@ func interpret(m *onnx.ModelProto, input value) (map[string]value, error) {
 }
 
 func operate(n *onnx.NodeProto, in []value) (value, error) {
-	attr := map[string]int64{}
+	attr, lists, epsilon := map[string]int64{}, map[string][]int64{}, 1e-5 // the definition's own
 	for _, a := range n.Attribute {
-		if a.GetType() != onnx.AttributeProto_INT || a.I == nil {
+		switch {
+		case a.GetType() == onnx.AttributeProto_INT && a.I != nil:
+			attr[a.GetName()] = a.GetI()
+		case a.GetType() == onnx.AttributeProto_INTS && len(a.Ints) > 0:
+			lists[a.GetName()] = a.Ints
+		case a.GetType() == onnx.AttributeProto_FLOAT && a.GetName() == "epsilon":
+			epsilon = float64(a.GetF())
+		default:
 			return value{}, fmt.Errorf("attribute %v", a)
 		}
-		attr[a.GetName()] = a.GetI()
 	}
 	x := in[0]
 	each := func(f func(a, b float64) float64) (value, error) {
@@ -114,8 +120,11 @@ func operate(n *onnx.NodeProto, in []value) (value, error) {
 		}
 		return out, nil
 	case "Gemm":
-		w, b := in[1], in[2]
-		if attr["transB"] != 1 || x.dims[1] != w.dims[1] || b.dims[0] != w.dims[0] {
+		w, b := in[1], value{[]int{in[1].dims[0]}, make([]float64, in[1].dims[0])}
+		if len(in) > 2 {
+			b = in[2]
+		}
+		if len(x.dims) != 2 || attr["transB"] != 1 || x.dims[1] != w.dims[1] || b.dims[0] != w.dims[0] {
 			return value{}, fmt.Errorf("%v times %v plus %v, transB %d", x.dims, w.dims, b.dims, attr["transB"])
 		}
 		rows, inner, cols := x.dims[0], w.dims[1], w.dims[0]
@@ -130,6 +139,14 @@ func operate(n *onnx.NodeProto, in []value) (value, error) {
 			}
 		}
 		return out, nil
+	case "Transpose":
+		return transposed(x, lists["perm"])
+	case "Conv":
+		return convolved(in, attr["group"], lists)
+	case "BatchNormalization":
+		return normalised(in, epsilon)
+	case "MaxPool", "GlobalAveragePool":
+		return pooled(n.GetOpType(), x, lists)
 	case "Softmax":
 		if attr["axis"] != -1 {
 			return value{}, fmt.Errorf("axis %d", attr["axis"])
@@ -168,16 +185,13 @@ func photos(t testing.TB) *Artifact {
 }
 
 func TestTheONNXGraphGivesTheClassifiersProbabilities(t *testing.T) {
-	for name, a := range map[string]*Artifact{"linear": artifact(t), "one hidden layer": artifact(t, 16), "two": artifact(t, 9, 7), "colour": photos(t)} {
+	models := map[string]*Artifact{"photos": photos(t)}
+	for name, s := range families() {
+		models[name] = artifactOf(t, s)
+	}
+	for name, a := range models {
 		t.Run(name, func(t *testing.T) {
-			graph, err := ONNX(a)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m, err := onnx.Decode(graph)
-			if err != nil {
-				t.Fatal(err)
-			}
+			m := decoded(t, a)
 			const batch = 3
 			p, classes := a.Manifest.Preprocessing, a.Manifest.Spec.Classes
 			rng := rand.New(rand.NewPCG(7, 8))
@@ -207,8 +221,8 @@ func TestTheONNXGraphGivesTheClassifiersProbabilities(t *testing.T) {
 	}
 }
 
-func TestTheONNXModelTellsWhatAnotherServerMustKnow(t *testing.T) {
-	a := photos(t)
+func decoded(t *testing.T, a *Artifact) *onnx.ModelProto {
+	t.Helper()
 	graph, err := ONNX(a)
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +231,12 @@ func TestTheONNXModelTellsWhatAnotherServerMustKnow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+func TestTheONNXModelTellsWhatAnotherServerMustKnow(t *testing.T) {
+	a := photos(t)
+	m := decoded(t, a)
 	told := map[string]string{}
 	for _, p := range m.MetadataProps {
 		told[p.GetKey()] = p.GetValue()

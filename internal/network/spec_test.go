@@ -22,7 +22,7 @@ func families() map[string]Spec {
 		"mlp":                  MLP(garment, []int{9, 7}, 10),
 		"cnn":                  CNN(Size{12, 10, 3}, CNNOptions{Filters: []int{5, 6}, Dense: []int{8}}, 4),
 		"cnn with all options": CNN(Size{12, 13, 1}, CNNOptions{Filters: []int{5, 6}, Convs: 2, Dense: []int{8, 7}, BatchNorm: true, Dropout: 0.3}, 3),
-		"cnn without hidden":   CNN(Size{9, 9, 2}, CNNOptions{Filters: []int{3}, Dense: []int{}}, 2),
+		"cnn without hidden":   CNN(Size{9, 9, 1}, CNNOptions{Filters: []int{3}, Dense: []int{}}, 2),
 		"mobilenet":            MobileNet(Size{16, 16, 3}, 0.25, 5),
 		"mobilenet, strides":   MobileNet(Size{64, 48, 3}, 0.1, 3),
 		"every kind":           everyKind(),
@@ -32,7 +32,7 @@ func families() map[string]Spec {
 // everyKind has what no builder writes: odd windows, paddings, layers without
 // bias, batch normalisation of the input, after a dense layer and without ReLU.
 func everyKind() Spec {
-	return Spec{Architecture: "own_2", Input: Size{11, 9, 2}, Classes: 3, Layers: []Layer{
+	return Spec{Architecture: "own_2", Input: Size{11, 9, 3}, Classes: 3, Layers: []Layer{
 		{Kind: BatchNorm},
 		{Kind: Conv, Units: 5, Kernel: 5, Stride: 2, Padding: 3, ReLU: true},
 		{Kind: Dropout, Rate: 0.1},
@@ -116,8 +116,8 @@ func TestStagesFollowTheSizes(t *testing.T) {
 		got = append(got, line)
 	}
 	want := []string{
-		"batchnorm 11x9x2>11x9x2 layers.0.weight layers.0.bias layers.0.running_mean layers.0.running_var",
-		"conv 11x9x2>7x6x5 layers.1.weight",
+		"batchnorm 11x9x3>11x9x3 layers.0.weight layers.0.bias layers.0.running_mean layers.0.running_var",
+		"conv 11x9x3>7x6x5 layers.1.weight",
 		"dropout 7x6x5>7x6x5",
 		"depthwise 7x6x5>8x7x5 layers.2.weight layers.2.bias",
 		"maxpool 8x7x5>3x3x5",
@@ -263,7 +263,7 @@ func TestASpecReadsAsALine(t *testing.T) {
 		"mlp: dense 10; 7,850 weights": MLP(garment, nil, 10),
 		"mlp: dense 2; 4 weights":      MLP(Flat(1), nil, 2),
 		"own_2: batchnorm, conv 5x5x5 stride 2, dropout 0.1, depthwise 2x2, pool 3 stride 2, depthwise 3x3 stride 2 norm, " +
-			"conv 1x1x4, dense 6 norm, dense 5, dropout 0.5, dense 3; 657 weights": everyKind(),
+			"conv 1x1x4, dense 6 norm, dense 5, dropout 0.5, dense 3; 786 weights": everyKind(),
 		"mobilenet: conv 3x3x32 stride 2 norm, separable 3x3x64 norm, separable 3x3x128 stride 2 norm, separable 3x3x128 norm, " +
 			"separable 3x3x256 stride 2 norm, separable 3x3x256 norm, separable 3x3x512 stride 2 norm, 5 x separable 3x3x512 norm, " +
 			"separable 3x3x1024 stride 2 norm, separable 3x3x1024 norm, meanpool, dense 1000; 4,253,864 weights": MobileNet(Size{224, 224, 3}, 1, 1000),
