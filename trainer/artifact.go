@@ -57,7 +57,7 @@ func ignoreMissing(err error) error {
 }
 
 // writeFinished puts the artifact in place in one move, and removes the
-// checkpoint that it makes useless.
+// checkpoints that it makes useless.
 func writeFinished(dir, key string, files map[string][]byte) (err error) {
 	if dir == "" {
 		return nil
@@ -88,7 +88,7 @@ func writeFinished(dir, key string, files map[string][]byte) (err error) {
 	if err := syncDir(dir); err != nil {
 		return fmt.Errorf("trainer: write artifact: %w", err)
 	}
-	if err := os.Remove(filepath.Join(dir, checkpointFile)); ignoreMissing(err) != nil {
+	if err := errors.Join(ignoreMissing(os.Remove(filepath.Join(dir, checkpointFile))), os.RemoveAll(filepath.Join(dir, trialsDir))); err != nil {
 		return fmt.Errorf("trainer: write artifact: %w", err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os/signal"
 	"runtime"
 	"syscall"
@@ -40,6 +41,7 @@ func Child(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 
 func child(ctx context.Context, stdin io.Reader, out *json.Encoder) error {
 	lowerPriority()
+	saveMemory()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -65,6 +67,7 @@ func child(ctx context.Context, stdin io.Reader, out *json.Encoder) error {
 		}
 	})
 	flush(err)
+	slog.Info("training process ends", "component", "trainer", "run", job.RunID, "peak_memory_mib", peakMemory()>>10)
 	return err
 }
 

@@ -197,7 +197,7 @@ func TestWrongLabelsAreFoundAndHandledBySource(t *testing.T) {
 	records, bad := drawProduction(t, src, 5, 400, 5)
 	job := quick(t)
 	job.Options.Replay, job.Options.MinProxyConfidence, job.Options.ProxyWeight, job.Options.HumanWeight = 1000, 0, 1, 1
-	job.Options.Quality = Quality{Folds: 4, Epochs: 6, ProxyFactor: 0, HumanFactor: 0.25, BaseFactor: 1}
+	job.Options.Quality = Quality{Folds: 4, Epochs: 8, ProxyFactor: 0, HumanFactor: 0.25, BaseFactor: 1}
 	job = composed(job, records)
 	m := mustGather(t, job, src)
 	q := m.account.Quality

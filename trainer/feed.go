@@ -3,19 +3,21 @@ package trainer
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"sync"
 
 	"driftgate/internal/dataset"
 	"driftgate/internal/network"
 )
 
-// feed fills batches: pixels, varied anew in each epoch where that is wished,
-// normalised; for a head, turned into the features that the frozen layers make
-// of them.
+// feed prepares batches: pixels, varied anew in each epoch where that is
+// wished, normalised; for a head, turned into the features that the frozen
+// layers make of them. It prepares the next batch while the network learns from
+// the one before.
 type feed struct {
 	m       *material
+	levels  dataset.Levels
 	augment dataset.Augmentation
 	seeds   []uint64 // of each sample; nil without augmentation
-	state   *state   // counts the varied images
 
 	frozen  *frozen
 	pixels  []byte    // one varied image
@@ -23,6 +25,17 @@ type feed struct {
 	stored  []float32 // the features of every sample, when they never change and are not too many
 	rng     *rand.Rand
 	varying *rand.PCG
+
+	buffers [2]*minibatch
+}
+
+// minibatch is what one step learns from.
+type minibatch struct {
+	inputs  []float32
+	labels  []int
+	weights []float32
+	varied  int // images that augmentation changed
+	err     error
 }
 
 // frozen are the layers that do not learn.
@@ -36,35 +49,44 @@ type frozen struct {
 const maxStored = 128 << 20
 
 func newFeed(t *training) (*feed, error) {
-	pcg := rand.NewPCG(0, 0)
-	f := &feed{m: t.m, augment: t.m.account.Augmentation.Applied, state: t.state, varying: pcg, rng: rand.New(pcg)}
+	pcg, batch := rand.NewPCG(0, 0), t.job.Options.Batch
+	f := &feed{m: t.m, levels: t.m.pre.Levels(), augment: t.m.account.Augmentation.Applied, varying: pcg, rng: rand.New(pcg)}
 	if f.augment.Any() {
-		f.pixels = make([]byte, t.m.train.size)
+		f.pixels = make([]byte, t.m.pre.Size())
 		for _, id := range t.m.train.ids {
 			f.seeds = append(f.seeds, seedOf(t.job.Options.Seed, id))
 		}
 	}
-	if t.job.Options.starts() != Head {
-		return f, nil
+	for i := range f.buffers {
+		f.buffers[i] = &minibatch{inputs: make([]float32, batch*t.learns().Inputs()), labels: make([]int, 0, batch), weights: make([]float32, 0, batch)}
 	}
-	f.frozen = &frozen{t.spec, t.m.parent.Weights}
-	n, width := t.m.train.len(), t.spec.Features()
+	if t.job.Options.starts() == Head {
+		f.frozen = &frozen{t.spec, t.m.parent.Weights}
+		return f, f.store()
+	}
+	return f, nil
+}
+
+// store keeps the features of every sample, when they never change and are not
+// too many.
+func (f *feed) store() error {
+	n, width := f.m.train.len(), f.frozen.spec.Features()
 	if f.seeds != nil || 4*n*width > maxStored {
-		return f, nil
+		return nil
 	}
 	stored := make([]float32, n*width)
-	const chunk = 1024
-	for at := 0; at < n; at += chunk {
-		rows := make([]int, min(chunk, n-at))
+	part := max(16, logitsBytes/(4*f.m.pre.Size()))
+	for at := 0; at < n; at += part {
+		rows := make([]int, min(part, n-at))
 		for i := range rows {
 			rows[i] = at + i
 		}
-		if err := f.fill(rows, 0, at, stored[at*width:]); err != nil {
-			return nil, err
+		if _, err := f.fill(rows, 0, at, stored[at*width:]); err != nil {
+			return err
 		}
 	}
-	f.stored = stored
-	return f, nil
+	f.stored, f.x = stored, nil
+	return nil
 }
 
 // seedOf is a sample's own seed, so that what varies it is the same whatever
@@ -73,18 +95,72 @@ func seedOf(seed uint64, id string) uint64 {
 	return uint64(share(seed, "augment", id)*(1<<53)) ^ binary.BigEndian.Uint64([]byte("augment."))
 }
 
-// fill writes a batch that begins at place at of the epoch's order into the
-// rows of in. Nothing in it depends on what came before, so that a resumed
-// training sees the same images.
-func (f *feed) fill(batch []int, epoch, at int, in []float32) error {
+// epoch calls step with each batch of an epoch's order in turn, while the next
+// is prepared in the background, and ends with the first error. A batch is
+// step's until it returns. What is in it follows from epoch and place alone:
+// when it is prepared changes nothing.
+func (f *feed) epoch(order []int, size, epoch int, step func(b *minibatch, n, of int) error) error {
+	steps := (len(order) + size - 1) / size
+	free, ready, done := make(chan *minibatch, len(f.buffers)), make(chan *minibatch), make(chan struct{})
+	for _, b := range f.buffers {
+		free <- b
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(done)
+	wg.Go(func() {
+		for n := range steps {
+			var b *minibatch
+			select {
+			case b = <-free:
+			case <-done:
+				return
+			}
+			f.prepare(b, order[n*size:min(len(order), (n+1)*size)], epoch, n*size)
+			select {
+			case ready <- b:
+			case <-done:
+				return
+			}
+		}
+	})
+	for n := range steps {
+		b := <-ready
+		if b.err != nil {
+			return b.err
+		}
+		if err := step(b, n, steps); err != nil {
+			return err
+		}
+		free <- b
+	}
+	return nil
+}
+
+// prepare makes the batch of the given samples, which begins at place at of the
+// epoch's order.
+func (f *feed) prepare(b *minibatch, rows []int, epoch, at int) {
+	b.labels, b.weights = b.labels[:0], b.weights[:0]
+	for _, i := range rows {
+		b.labels = append(b.labels, f.m.train.labels[i])
+		b.weights = append(b.weights, f.m.train.weights[i])
+	}
+	b.varied, b.err = f.fill(rows, epoch, at, b.inputs)
+}
+
+// fill writes the inputs of a batch that begins at place at of the epoch's
+// order into the rows of in, and returns how many images were varied. Nothing
+// in it depends on what came before, so that a resumed training sees the same
+// images.
+func (f *feed) fill(batch []int, epoch, at int, in []float32) (varied int, err error) {
 	if f.stored != nil {
 		width := f.frozen.spec.Features()
 		for row, i := range batch {
 			copy(in[row*width:][:width], f.stored[i*width:][:width])
 		}
-		return nil
+		return 0, nil
 	}
-	to, size := in, f.m.train.size
+	to, size := in, f.m.pre.Size()
 	if f.frozen != nil {
 		if need := len(batch) * size; len(f.x) < need {
 			f.x = make([]float32, need)
@@ -96,14 +172,14 @@ func (f *feed) fill(batch []int, epoch, at int, in []float32) error {
 		if f.seeds != nil {
 			f.varying.Seed(f.seeds[i], uint64(epoch)<<32|uint64(at+row))
 			if p := f.m.pre; f.augment.Apply(f.pixels, px, p.Height, p.Width, p.Channels, f.rng) {
-				f.state.Varied++
+				varied++
 			}
 			px = f.pixels
 		}
-		f.m.pre.Pixels(px, to[row*size:][:size])
+		f.levels.Pixels(px, to[row*size:][:size])
 	}
 	if f.frozen == nil {
-		return nil
+		return varied, nil
 	}
-	return network.Features(f.frozen.spec, f.frozen.weights, to, in[:len(batch)*f.frozen.spec.Features()])
+	return varied, network.Features(f.frozen.spec, f.frozen.weights, to, in[:len(batch)*f.frozen.spec.Features()])
 }

@@ -57,18 +57,18 @@ func (t *training) finish() (*network.Artifact, error) {
 // proxy labels would only confirm the model that gave them.
 func (t *training) calibrate() (network.Calibration, error) {
 	v := &t.m.valid
-	var pixels []byte
+	var images [][]byte
 	var labels []int
 	for i, source := range v.sources {
 		if source != string(dg.ProxyLabel) {
-			pixels = append(pixels, v.image(i)...)
+			images = append(images, v.image(i))
 			labels = append(labels, v.labels[i])
 		}
 	}
 	if len(labels) < minCalibration {
 		return network.Calibration{Temperature: 1}, nil
 	}
-	logits, err := t.logits(t.state.best, pixels)
+	logits, err := t.m.logits(t.spec, t.state.best, len(images), func(i int) []byte { return images[i] })
 	if err != nil {
 		return network.Calibration{}, err
 	}
@@ -88,7 +88,7 @@ func (t *training) metrics() (map[string]float64, error) {
 	if test.Len() == 0 {
 		return out, nil
 	}
-	logits, err := t.logits(t.state.best, test.Pixels)
+	logits, err := t.m.logits(t.spec, t.state.best, test.Len(), func(i int) []byte { return t.m.base.Image(test, i) })
 	if err != nil {
 		return nil, err
 	}
@@ -154,15 +154,14 @@ func modules() map[string]string {
 // examples are up to n images for the self-test, of the base test set if it
 // has any.
 func (m *material) examples(n int) [][]byte {
-	from, size := m.base.Test.Pixels, m.pre.Size()
-	if len(from) == 0 {
-		from = m.train.pixels
+	test := m.base.Test
+	count, image := test.Len(), func(i int) []byte { return m.base.Image(test, i) }
+	if count == 0 {
+		count, image = m.train.len(), m.train.image
 	}
 	var out [][]byte
-	count := len(from) / size
 	for k := range min(n, count) {
-		i := k * count / min(n, count) // spread: sets are often sorted by class
-		out = append(out, slices.Clone(from[i*size:][:size]))
+		out = append(out, slices.Clone(image(k*count/min(n, count)))) // spread: sets are often sorted by class
 	}
 	return out
 }

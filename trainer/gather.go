@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	dg "driftgate"
@@ -41,8 +43,7 @@ const baseSource = "base"
 
 // samples are images of one size in memory, as uint8 until a batch is made.
 type samples struct {
-	size    int // bytes an image
-	pixels  []byte
+	images  [][]byte // not copied: parts of the base set, or production images
 	labels  []int
 	weights []float32
 	ids     []string
@@ -50,7 +51,7 @@ type samples struct {
 }
 
 func (s *samples) add(px []byte, label int, weight float64, id, source string) {
-	s.pixels = append(s.pixels, px...)
+	s.images = append(s.images, px)
 	s.labels = append(s.labels, label)
 	s.weights = append(s.weights, float32(weight))
 	s.ids = append(s.ids, id)
@@ -59,7 +60,7 @@ func (s *samples) add(px []byte, label int, weight float64, id, source string) {
 
 func (s *samples) len() int { return len(s.labels) }
 
-func (s *samples) image(i int) []byte { return s.pixels[i*s.size:][:s.size] }
+func (s *samples) image(i int) []byte { return s.images[i] }
 
 // material is what a network is trained from.
 type material struct {
@@ -83,11 +84,13 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 	if err := set.Classes.Validate(); err != nil {
 		return nil, fmt.Errorf("trainer: base dataset %s: %w", job.Dataset, err)
 	}
+	if err := trainable(job, set); err != nil {
+		return nil, err
+	}
 	m := &material{base: set, pre: set.Preprocessing(), account: job.Composition}
 	if m.parent, err = parent(ctx, job, set, src); err != nil {
 		return nil, err
 	}
-	m.train.size, m.valid.size = m.pre.Size(), m.pre.Size()
 	m.addBase(job.Options)
 	images, err := fetch(ctx, job, m.pre, src, progress)
 	if err != nil {
@@ -104,7 +107,7 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 			m.put(job.Options, images[i].pixels, label, e.Weight, e.ID, string(e.Source))
 		}
 	}
-	m.base.Train = dataset.Split{} // used up: tens of megabytes
+	m.base.Train = dataset.Split{} // what is not trained on may go: tens of megabytes
 	if m.train.len() > 0 {
 		if err := m.check(ctx, job.Options, progress); err != nil {
 			return nil, err
@@ -114,8 +117,35 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 		return nil, fmt.Errorf("trainer: nothing to train on: no base samples and no usable image among %d examples: %w", len(job.Examples), dg.ErrTooFewSamples)
 	}
 	m.draws = m.balance(job.Options)
+	m.weighClasses(job.Options.ClassWeights)
 	m.settle(job.Options)
 	return m, nil
+}
+
+// trainable refuses, as [dg.ErrInvalid] and by name, class weights of labels
+// that there are not, and a class of which nothing can be learned: one that has
+// no image, neither in the base set nor among the examples.
+func trainable(job Job, set dataset.Set) error {
+	var f faults
+	for _, label := range slices.Sorted(maps.Keys(job.Options.ClassWeights)) {
+		f.want(set.Classes.Index(label) >= 0, "class_weights: %q is not a class of %s: want one of %q", label, job.Dataset, set.Classes)
+	}
+	images := make([]int, len(set.Classes))
+	for _, label := range set.Train.Labels {
+		images[label]++
+	}
+	for _, e := range job.Examples {
+		if i := set.Classes.Index(e.Label); i >= 0 {
+			images[i]++
+		}
+	}
+	for i, n := range images {
+		f.want(n > 0, "class %q has no image to learn from in %s: want one at least, or a dataset without that class", set.Classes[i], job.Dataset)
+	}
+	if len(f) > 0 {
+		return fmt.Errorf("trainer: base dataset %s: %w: %w", job.Dataset, dg.ErrInvalid, errors.Join(f...))
+	}
+	return nil
 }
 
 // put adds a sample to the training or the validation split, by its id.
@@ -133,9 +163,10 @@ func (m *material) addBase(o Options) {
 	picked := replay(m.base, o)
 	m.account.Sampling.Replay = replayed(m.base, picked)
 	weak := newWeak(o.Quality)
-	for _, i := range picked {
+	image := m.replayable(picked)
+	for k, i := range picked {
 		label := int(m.base.Train.Labels[i])
-		m.put(o, m.base.Image(m.base.Train, i), label, weak.factor(traits{class: m.base.Classes[label]}), m.base.Train.IDs[i], baseSource)
+		m.put(o, image(k), label, weak.factor(traits{class: m.base.Classes[label]}), m.base.Train.IDs[i], baseSource)
 	}
 	if composed := m.account.Quality.Weak; len(composed) == len(weak.account) {
 		for i := range composed {
@@ -143,6 +174,21 @@ func (m *material) addBase(o Options) {
 		}
 	}
 	m.account.Quality.Weak = weak.account
+}
+
+// replayable returns where the picked images of the base set lie: in the set
+// itself, or, when they are the smaller part of it, in a copy, so that the rest
+// need not stay in memory.
+func (m *material) replayable(picked []int) func(k int) []byte {
+	if 2*len(picked) >= m.base.Train.Len() {
+		return func(k int) []byte { return m.base.Image(m.base.Train, picked[k]) }
+	}
+	size := m.base.ImageBytes()
+	own := make([]byte, 0, len(picked)*size)
+	for _, i := range picked {
+		own = append(own, m.base.Image(m.base.Train, i)...)
+	}
+	return func(k int) []byte { return own[k*size : (k+1)*size : (k+1)*size] }
 }
 
 // settle completes the account with what the loaded set shows.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	dg "driftgate"
+	"driftgate/internal/network"
 	"driftgate/internal/objstore"
 	"driftgate/internal/telemetry"
 )
@@ -104,6 +105,17 @@ type Progress struct {
 
 	ValidationLoss     float64 `json:"validation_loss,omitempty"` // of the last whole epoch
 	ValidationAccuracy float64 `json:"validation_accuracy,omitempty"`
+
+	// Of a search: the trial at work of so many, from 1; the round of halving
+	// of so many; the best trial so far. Epochs are then those of the round.
+	Trial        int            `json:"trial,omitempty"`
+	Trials       int            `json:"trials,omitempty"`
+	Round        int            `json:"round,omitempty"`
+	Rounds       int            `json:"rounds,omitempty"`
+	Share        float64        `json:"share,omitempty"`      // of all epochs of the search that are done
+	BestTrial    int            `json:"best_trial,omitempty"` // 0 is none yet
+	BestAccuracy float64        `json:"best_accuracy,omitempty"`
+	Rested       *network.Trial `json:"rested,omitempty"` // a trial that is over, or goes on in another round: its account, told once
 }
 
 // Line renders the progress as one plain line.
@@ -119,11 +131,46 @@ func (p Progress) Line() string {
 		if p.ValidationAccuracy > 0 {
 			s += fmt.Sprintf(", validation loss %.3f, accuracy %.3f", p.ValidationLoss, p.ValidationAccuracy)
 		}
-		return s
+		return p.place() + s + p.best()
 	case Calibrating:
-		return fmt.Sprintf("calibrating after %d epochs", p.Epoch)
+		return fmt.Sprintf("%scalibrating after %d epochs", p.place(), p.Epoch)
 	case Done:
-		return fmt.Sprintf("done after %d epochs: validation loss %.3f, accuracy %.3f", p.Epoch, p.ValidationLoss, p.ValidationAccuracy)
+		return fmt.Sprintf("%sdone after %d epochs: validation loss %.3f, accuracy %.3f", p.place(), p.Epoch, p.ValidationLoss, p.ValidationAccuracy)
 	}
 	return p.Phase
+}
+
+// place says which trial of a search this is; empty outside of one.
+func (p Progress) place() string {
+	switch {
+	case p.Trials == 0:
+		return ""
+	case p.Rounds > 1:
+		return fmt.Sprintf("round %d of %d, trial %d of %d, ", p.Round, p.Rounds, p.Trial, p.Trials)
+	}
+	return fmt.Sprintf("trial %d of %d, ", p.Trial, p.Trials)
+}
+
+func (p Progress) best() string {
+	if p.BestTrial == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", best so far trial %d with %.3f", p.BestTrial, p.BestAccuracy)
+}
+
+// Fraction is how much of the training, or of the whole search, is done, 0 to 1.
+func (p Progress) Fraction() float64 {
+	part := func(n, of int) float64 { return min(max(float64(n)/float64(max(of, 1)), 0), 1) }
+	switch p.Phase {
+	case Loading, Checking:
+		return part(p.Step, p.Steps)
+	case Calibrating, Done:
+		return 1
+	case Training:
+		if p.Trials > 0 {
+			return min(max(p.Share, 0), 1)
+		}
+		return min(max((float64(p.Epoch-1)+part(p.Step, p.Steps))/float64(max(p.Epochs, 1)), 0), 1)
+	}
+	return 0
 }

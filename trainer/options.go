@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"driftgate/internal/dataset"
+	"driftgate/internal/network"
 )
 
 // Options say how a model is trained. Weights are relative to a sample of the
@@ -24,16 +25,13 @@ import (
 // retraining set; what each did stands in the manifest ([network.Composition]).
 // The zero value of each setting that is not required does nothing.
 type Options struct {
-	Start        string  `json:"start,omitempty"` // Scratch (also when empty), Warm or Head
-	Hidden       []int   `json:"hidden"`          // widths of the hidden layers; empty is a linear model
-	Epochs       int     `json:"epochs"`          // most passes over the data
-	Batch        int     `json:"batch"`           // samples a step
-	LearningRate float64 `json:"learning_rate"`   // of the first step; falls to a fiftieth by a cosine
-	Momentum     float64 `json:"momentum"`        // 0 to below 1
-	MaxNorm      float64 `json:"max_norm"`        // longer gradients are cut to this length: one odd batch must not undo an epoch; 0 is no limit
-	WeightDecay  float64 `json:"weight_decay"`    // 0 to below 1
-	Patience     int     `json:"patience"`        // epochs without a lower validation loss before stopping; 0 is never
-	Seed         uint64  `json:"seed"`            // of weights, order, split and replay
+	Start string `json:"start,omitempty"` // Scratch (also when empty), Warm or Head
+	Network
+	Epochs   int    `json:"epochs"`   // most passes over the data
+	Batch    int    `json:"batch"`    // samples a step
+	Patience int    `json:"patience"` // epochs without a lower validation loss before stopping; 0 is never
+	Seed     uint64 `json:"seed"`     // of weights, order, split, replay and dropout
+	Descent
 
 	Labelling
 	Active  Active               `json:"active"`
@@ -41,6 +39,7 @@ type Options struct {
 	Augment dataset.Augmentation `json:"augment"`
 	Sampling
 	Evaluation
+	Search Search `json:"search,omitzero"`
 
 	Threads int `json:"threads"` // of the training process; 0 is all cores
 }
@@ -102,6 +101,10 @@ type Sampling struct {
 	ReplayBy  string `json:"replay_by,omitempty"`  // ByShare (also when empty): each class by its share; Evenly: as many of each
 	Balance   string `json:"balance,omitempty"`    // None (also when empty), Sqrt or Equal
 	BalanceBy string `json:"balance_by,omitempty"` // ByWeights (also when empty) or BySamples: by leaving out and repeating
+
+	// ClassWeights multiplies the weight of every sample of a label, after
+	// balancing; labels that are not named keep theirs.
+	ClassWeights map[string]float64 `json:"class_weights,omitempty"`
 }
 
 // How base samples are shared out, and how classes are balanced.
@@ -126,8 +129,9 @@ type Evaluation struct {
 // and at a weight of 0.2 they took a third off the challenger's accuracy.
 func DefaultOptions() Options {
 	return Options{
-		Start: Scratch, Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4,
-		Patience: 5, Seed: 1,
+		Start: Scratch, Epochs: 15, Batch: 64, Patience: 5, Seed: 1,
+		Network:    Network{Model: network.FamilyMLP, Hidden: []int{128, 64}, Convs: 1, Width: 1},
+		Descent:    Descent{Optimiser: SGD, LearningRate: 0.1, Schedule: Cosine, Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4},
 		Labelling:  Labelling{HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95},
 		Active:     Active{Prefer: Uncertain, Random: 0.2},
 		Quality:    Quality{Epochs: 4, HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},

@@ -91,11 +91,11 @@ func (s *samples) remove(gone func(i int) bool) {
 		if gone(i) {
 			continue
 		}
-		copy(s.pixels[n*s.size:][:s.size], s.image(i))
-		s.labels[n], s.weights[n], s.ids[n], s.sources[n] = s.labels[i], s.weights[i], s.ids[i], s.sources[i]
+		s.images[n], s.labels[n], s.weights[n], s.ids[n], s.sources[n] = s.images[i], s.labels[i], s.weights[i], s.ids[i], s.sources[i]
 		n++
 	}
-	s.pixels, s.labels, s.weights, s.ids, s.sources = s.pixels[:n*s.size], s.labels[:n], s.weights[:n], s.ids[:n], s.sources[:n]
+	clear(s.images[n:])
+	s.images, s.labels, s.weights, s.ids, s.sources = s.images[:n], s.labels[:n], s.weights[:n], s.ids[:n], s.sources[:n]
 }
 
 // crossValidate returns the probabilities of every sample, training before
@@ -152,21 +152,15 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 			}
 		}
 	}
-	w, x, size := l.Weights(), []float32(nil), m.pre.Size()
-	const chunk = 1024
-	for part := range slices.Chunk(judge, chunk) {
-		x = append(x[:0], make([]float32, len(part)*size)...)
-		for row, i := range part {
-			s, at := m.at(i)
-			m.pre.Pixels(s.image(at), x[row*size:][:size])
-		}
-		logits, err := network.Infer(spec, w, x)
-		if err != nil {
-			return err
-		}
-		for row, i := range part {
-			out[i] = softmax(logits[row*spec.Classes:][:spec.Classes])
-		}
+	logits, err := m.logits(spec, l.Weights(), len(judge), func(k int) []byte {
+		s, at := m.at(judge[k])
+		return s.image(at)
+	})
+	if err != nil {
+		return err
+	}
+	for k, i := range judge {
+		out[i] = softmax(logits[k*spec.Classes:][:spec.Classes])
 	}
 	return nil
 }

@@ -165,6 +165,24 @@ func scaleClasses(s *samples, factors []float64) {
 	}
 }
 
+// weighClasses multiplies the weights of the named labels' samples, which are
+// classes of the set; what validates is judged as it is trained.
+func (m *material) weighClasses(weights map[string]float64) {
+	if len(weights) == 0 {
+		return
+	}
+	factors, after := make([]float64, len(m.base.Classes)), m.account.Sampling.After
+	for c, label := range m.base.Classes {
+		if factors[c] = 1; weights[label] > 0 {
+			factors[c] = weights[label]
+		}
+		after[c] *= factors[c]
+	}
+	m.account.Sampling.After = normalised(after)
+	scaleClasses(&m.train, factors)
+	scaleClasses(&m.valid, factors)
+}
+
 func normalised(v []float64) []float64 {
 	var sum float64
 	for _, x := range v {

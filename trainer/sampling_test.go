@@ -14,7 +14,6 @@ import (
 func TestBalanceEvensOutTheClasses(t *testing.T) {
 	uneven := func() *material {
 		m := &material{base: dataset.Set{Classes: dg.Classes{"a", "b", "c"}}}
-		m.train.size, m.valid.size = 1, 1
 		for i := range 110 {
 			label := 0
 			if i >= 80 {
@@ -54,7 +53,6 @@ func TestBalanceEvensOutTheClasses(t *testing.T) {
 	}
 	// A class with one sample is not repeated for ever.
 	m := &material{base: dataset.Set{Classes: dg.Classes{"a", "b"}}}
-	m.train.size = 1
 	for i := range 1001 {
 		m.train.add([]byte{0}, min(1, i/1000), 1, fmt.Sprint(i), baseSource)
 	}

@@ -49,7 +49,11 @@ func playChild() int {
 			return 3
 		}
 	}
-	if err := Child(context.Background(), os.Stdin, os.Stdout); err != nil {
+	err := Child(context.Background(), os.Stdin, os.Stdout)
+	if path := os.Getenv(peakEnv); path != "" {
+		err = errors.Join(err, os.WriteFile(path, []byte(strconv.Itoa(peakMemory())), 0o600))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -69,7 +69,7 @@ func parent(ctx context.Context, job Job, set dataset.Set, src source) (*network
 		return fmt.Errorf("trainer: start %s: the parent %s has %s %v, this training has %v: want the same, or start %s: %w",
 			from, job.Parent.Short(), what, has, want, Scratch, dg.ErrInvalid)
 	}
-	m, spec := a.Manifest, specOf(job.Options, set)
+	m, spec := a.Manifest, job.Options.spec(set)
 	switch {
 	case !slices.Equal(m.Classes, set.Classes):
 		return nil, refuse("classes", []string(m.Classes), []string(set.Classes))
@@ -81,11 +81,6 @@ func parent(ctx context.Context, job Job, set dataset.Set, src source) (*network
 		return nil, refuse("preprocessing", m.Preprocessing, set.Preprocessing())
 	}
 	return a, nil
-}
-
-// specOf is the architecture that options ask for on a set.
-func specOf(o Options, set dataset.Set) network.Spec {
-	return network.MLP(network.Size{Height: set.Height, Width: set.Width, Channels: set.Channels}, o.Hidden, len(set.Classes))
 }
 
 // inherit adds what the parent had learned from to the ids trained on: its

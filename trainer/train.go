@@ -54,15 +54,7 @@ func train(ctx context.Context, job Job, src source, progress func(Progress)) (*
 	if err != nil {
 		return nil, err
 	}
-	t, err := newTraining(job, key, m, progress)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = t.learner.Close() }() // frees memory, keeps nothing
-	if err := t.run(ctx); err != nil {
-		return nil, err
-	}
-	a, err := t.finish()
+	a, err := learn(ctx, job, key, m, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +69,25 @@ func train(ctx context.Context, job Job, src source, progress func(Progress)) (*
 	return a, err
 }
 
+// learn runs one training, or those of a search, and finishes the artifact.
+func learn(ctx context.Context, job Job, key string, m *material, progress func(Progress)) (*network.Artifact, error) {
+	if job.Options.Search.Trials > 0 {
+		return search(ctx, job, key, m, progress)
+	}
+	t, err := newTraining(job, key, m, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = t.learner.Close() }() // frees memory, keeps nothing
+	if t.state.Epoch > 0 {
+		slog.Info("training resumes", "component", "trainer", "run", job.RunID, "epoch", t.state.Epoch)
+	}
+	if err := t.run(ctx); err != nil {
+		return nil, err
+	}
+	return t.finish()
+}
+
 // training is one run of the loop.
 type training struct {
 	job      Job
@@ -87,28 +98,24 @@ type training struct {
 	feed     *feed
 	progress func(Progress)
 
-	order   []int
-	labels  []int     // of a batch
-	weights []float32 // of a batch
-	began   time.Time
-	seen    int // samples since began
-	shown   time.Time
+	order []int
+	rate  float64 // of the epoch's first step
+	began time.Time
+	seen  int // samples since began
+	shown time.Time
 }
 
 func newTraining(job Job, key string, m *material, progress func(Progress)) (*training, error) {
 	o := job.Options
 	t := &training{
-		job: job, m: m, progress: progress, began: time.Now(), spec: specOf(o, m.base),
-		labels: make([]int, 0, o.Batch), weights: make([]float32, 0, o.Batch),
-	}
+		job: job, m: m, progress: progress, began: time.Now(), spec: o.spec(m.base)}
 	if err := t.spec.Validate(); err != nil {
 		return nil, err
 	}
 	digest := m.digest()
 	s, err := readCheckpoint(job.Dir, t.spec, t.learns())
 	switch {
-	case err == nil && s.Job == key && s.Samples == digest:
-		slog.Info("training resumes", "component", "trainer", "run", job.RunID, "epoch", s.Epoch)
+	case err == nil && s.Job == key && s.Samples == digest: // it resumes
 	case err == nil || errors.Is(err, dg.ErrNotFound) || errors.Is(err, dg.ErrInvalid):
 		if err == nil || errors.Is(err, dg.ErrInvalid) {
 			slog.Warn("checkpoint is not of this job: training from the start", "component", "trainer", "run", job.RunID, "error", err)
@@ -163,20 +170,26 @@ func (m *material) digest() string {
 		for i, id := range s.ids {
 			fmt.Fprintf(h, "%q %d %g\n", id, s.labels[i], s.weights[i])
 		}
-		h.Write(s.pixels)
+		for _, px := range s.images {
+			h.Write(px)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
 // run trains epoch by epoch until all are done or nothing improves any more.
-func (t *training) run(ctx context.Context) error {
+func (t *training) run(ctx context.Context) error { return t.until(ctx, t.job.Options.Epochs) }
+
+// until trains until that many epochs are done in all, or nothing improves any
+// more; what comes after goes on as if there had been no break.
+func (t *training) until(ctx context.Context, epochs int) error {
 	if t.state.Epoch == 0 { // so that there is a checkpoint from the start
 		if err := t.state.save(t.job.Dir); err != nil {
 			return err
 		}
 	}
-	for t.state.Epoch < t.job.Options.Epochs && !t.stale() {
-		began, rate := time.Now(), t.rate(0, 1)
+	for t.state.Epoch < min(epochs, t.job.Options.Epochs) && !t.stale() {
+		began := time.Now()
 		if err := t.epoch(ctx); err != nil {
 			return err
 		}
@@ -184,7 +197,7 @@ func (t *training) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		point.LearningRate, point.Seconds = rate, math.Round(time.Since(began).Seconds()*1000)/1000
+		point.LearningRate, point.Seconds = t.rate, math.Round(time.Since(began).Seconds()*1000)/1000
 		t.state.plot(point)
 		if err := t.state.save(t.job.Dir); err != nil {
 			return err
@@ -203,52 +216,38 @@ func (t *training) stale() bool {
 func (t *training) epoch(ctx context.Context) error {
 	o, s := t.job.Options, t.state
 	t.order = epochOrder(t.order, &t.m.train, t.m.draws, rand.New(rand.NewPCG(o.Seed, streamEpoch+uint64(s.Epoch))))
-	steps := (len(t.order) + o.Batch - 1) / o.Batch
 	var loss, correct, weight float64
-	for step := range steps {
+	varied := 0
+	err := t.feed.epoch(t.order, o.Batch, s.Epoch, func(b *minibatch, step, steps int) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("trainer: stopped in epoch %d, step %d of %d (the checkpoint holds %d epochs): %w", s.Epoch+1, step+1, steps, s.Epoch, context.Cause(ctx))
 		}
-		at := step * o.Batch
-		batch := t.order[at:min(len(t.order), at+o.Batch)]
-		st, err := t.step(batch, at, network.SGD{LearningRate: t.rate(step, steps), Momentum: o.Momentum, WeightDecay: o.WeightDecay, MaxNorm: o.MaxNorm})
+		rate := o.rate(s.Epoch, o.Epochs, step, steps)
+		if step == 0 {
+			t.rate = rate
+		}
+		st, err := t.step(b, o.optimiser(rate))
 		if err != nil {
 			return t.explain(err, step, steps)
 		}
 		loss, correct, weight = loss+st.Loss*st.Weight, correct+st.Correct, weight+st.Weight
-		t.seen += len(batch)
+		t.seen, varied = t.seen+len(b.labels), varied+b.varied
 		t.tell(step+1, steps, loss/weight, correct/weight)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	s.Epoch++
+	s.Varied += varied
 	s.TrainLoss, s.TrainAcc = loss/weight, correct/weight
 	return nil
 }
 
-// step learns from a batch that begins at the given place of the epoch's order.
-func (t *training) step(batch []int, at int, sgd network.SGD) (network.Stats, error) {
-	if err := t.feed.fill(batch, t.state.Epoch, at, t.learner.Input()); err != nil {
-		return network.Stats{}, err
-	}
-	t.labels, t.weights = t.labels[:0], t.weights[:0]
-	for _, i := range batch {
-		t.labels = append(t.labels, t.m.train.labels[i])
-		t.weights = append(t.weights, t.m.train.weights[i])
-	}
-	return t.learner.Step(t.labels, t.weights, sgd)
-}
-
-// lastRate is the share of the learning rate that is left at the end.
-const lastRate = 0.02
-
-// rate falls from LearningRate to its fiftieth along a cosine.
-func (t *training) rate(step, steps int) float64 {
-	done := (float64(t.state.Epoch) + float64(step)/float64(steps)) / float64(t.job.Options.Epochs)
-	return falling(t.job.Options.LearningRate, done)
-}
-
-// falling is what is left of a rate when a share of the training is done.
-func falling(rate, done float64) float64 {
-	return rate * (lastRate + (1-lastRate)*(1+math.Cos(math.Pi*done))/2)
+// step learns from a batch.
+func (t *training) step(b *minibatch, sgd network.SGD) (network.Stats, error) {
+	copy(t.learner.Input(), b.inputs)
+	return t.learner.Step(b.labels, b.weights, sgd)
 }
 
 // explain adds place and likely cause to a loss that is no number any more.
@@ -276,7 +275,7 @@ func (t *training) judge() (network.Epoch, error) {
 	}
 	loss, accuracy := s.TrainLoss, 0.0
 	if t.m.valid.len() > 0 {
-		logits, err := t.logits(s.weights, t.m.valid.pixels)
+		logits, err := t.m.logits(t.spec, s.weights, t.m.valid.len(), t.m.valid.image)
 		if err != nil {
 			return point, err
 		}
@@ -290,17 +289,21 @@ func (t *training) judge() (network.Epoch, error) {
 	return point, nil
 }
 
-// logits runs images through weights, some thousand at a time.
-func (t *training) logits(w network.Weights, pixels []byte) ([]float32, error) {
-	const chunk = 2048
-	size := t.m.pre.Size()
-	var out []float32
-	x := make([]float32, 0, chunk*size)
-	for at := 0; at < len(pixels); at += chunk * size {
-		part := pixels[at:min(len(pixels), at+chunk*size)]
-		x = x[:len(part)]
-		t.m.pre.Pixels(part, x)
-		l, err := network.Infer(t.spec, w, x)
+// logitsBytes is how many bytes of float32 inputs are made at once when images
+// are judged.
+const logitsBytes = 4 << 20
+
+// logits runs n images through weights, part by part.
+func (m *material) logits(spec network.Spec, w network.Weights, n int, image func(i int) []byte) ([]float32, error) {
+	size, levels := m.pre.Size(), m.pre.Levels()
+	part := min(n, max(16, logitsBytes/(4*size)))
+	out, x := make([]float32, 0, n*spec.Classes), make([]float32, part*size)
+	for at := 0; at < n; at += part {
+		rows := min(part, n-at)
+		for row := range rows {
+			levels.Pixels(image(at+row), x[row*size:][:size])
+		}
+		l, err := network.Infer(spec, w, x[:rows*size])
 		if err != nil {
 			return nil, err
 		}

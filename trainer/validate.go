@@ -3,6 +3,7 @@ package trainer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -13,16 +14,10 @@ import (
 func (o Options) Validate() error {
 	var f faults
 	f.oneOf("start", o.Start, "", Scratch, Warm, Head)
-	f.want(len(o.Hidden) <= 8, "hidden: %d layers, want at most 8", len(o.Hidden))
-	for i, h := range o.Hidden {
-		f.want(h >= 1 && h <= 8192, "hidden[%d] %d: want 1 to 8192", i, h)
-	}
+	o.Network.check(&f)
 	f.want(o.Epochs >= 1 && o.Epochs <= 100_000, "epochs %d: want 1 to 100000", o.Epochs)
 	f.want(o.Batch >= 1 && o.Batch <= 8192, "batch %d: want 1 to 8192", o.Batch)
-	f.want(o.LearningRate > 0 && o.LearningRate <= 1e6, "learning_rate %g: want over 0, at most 1e6", o.LearningRate)
-	f.want(o.Momentum >= 0 && o.Momentum < 1, "momentum %g: want 0 to below 1", o.Momentum)
-	f.want(o.MaxNorm >= 0, "max_norm %g: want 0 or more", o.MaxNorm)
-	f.want(o.WeightDecay >= 0 && o.WeightDecay < 1, "weight_decay %g: want 0 to below 1", o.WeightDecay)
+	o.Descent.check(&f, o.Epochs)
 	f.want(o.Patience >= 0, "patience %d: want 0 or more", o.Patience)
 	f.want(o.Threads >= 0 && o.Threads <= 1024, "threads %d: want 0 (all) to 1024", o.Threads)
 	o.Labelling.check(&f)
@@ -31,6 +26,7 @@ func (o Options) Validate() error {
 	f.add(o.Augment.Validate())
 	o.Sampling.check(&f)
 	o.Evaluation.check(&f)
+	o.Search.check(&f, o)
 	if len(f) > 0 {
 		return fmt.Errorf("trainer: options: %w: %w", dg.ErrInvalid, errors.Join(f...))
 	}
@@ -88,11 +84,18 @@ func (q Quality) check(f *faults) {
 	f.want(len(q.Weak) == 0 || q.WeakFactor >= 1 && q.WeakFactor <= 100, "quality.weak_factor %g: want 1 to 100", q.WeakFactor)
 }
 
+// maxClassWeight bounds what is asked for one class.
+const maxClassWeight = 1000.0
+
 func (s Sampling) check(f *faults) {
 	f.want(s.Replay >= -1, "replay %d: want -1 (all) or more", s.Replay)
 	f.oneOf("replay_by", s.ReplayBy, "", ByShare, Evenly)
 	f.oneOf("balance", s.Balance, "", None, Sqrt, Equal)
 	f.oneOf("balance_by", s.BalanceBy, "", ByWeights, BySamples)
+	for _, label := range slices.Sorted(maps.Keys(s.ClassWeights)) {
+		w := s.ClassWeights[label]
+		f.want(w > 0 && w <= maxClassWeight, "class_weights: %q has %g: want over 0 to %g", label, w, maxClassWeight)
+	}
 }
 
 func (e Evaluation) check(f *faults) {

@@ -124,11 +124,13 @@ func (a *App) triggerOptions() trigger.Options {
 func (a *App) trainerOptions() trainer.Options {
 	c := a.Config.Train
 	o := trainer.DefaultOptions()
-	o.Start, o.Hidden, o.Epochs, o.Batch, o.LearningRate = c.Start, c.Hidden, c.Epochs, c.Batch, c.LearningRate
-	o.Patience, o.Seed = c.Patience, c.Seed
+	o.Start, o.Epochs, o.Batch, o.Patience, o.Seed = c.Start, c.Epochs, c.Batch, c.Patience, c.Seed
+	o.Network = trainer.Network{Model: c.Model, Hidden: c.Hidden, Filters: c.Filters, Convs: c.Convs, Dense: c.Dense, BatchNorm: c.BatchNorm, Dropout: c.Dropout, Width: c.Width}
+	o.Descent = trainer.Descent{Optimiser: c.Optimiser, LearningRate: c.LearningRate, Schedule: c.Schedule, Warmup: c.Warmup,
+		Momentum: c.Momentum, MaxNorm: c.MaxNorm, WeightDecay: c.WeightDecay, Smoothing: c.Smoothing}
 	o.Labelling = trainer.Labelling{Sources: c.Sources, HumanWeight: c.HumanWeight, ProxyWeight: c.ProxyWeight, MinProxyConfidence: c.MinProxyConfidence, Disagreement: c.Disagreement}
 	o.Active, o.Quality, o.Augment = trainer.Active(c.Active), trainer.Quality(c.Quality), dataset.Augmentation(c.Augment)
-	o.Sampling = trainer.Sampling{Replay: c.Replay, ReplayBy: c.ReplayBy, Balance: c.Balance, BalanceBy: c.BalanceBy}
+	o.Sampling = trainer.Sampling{Replay: c.Replay, ReplayBy: c.ReplayBy, Balance: c.Balance, BalanceBy: c.BalanceBy, ClassWeights: c.ClassFactors()}
 	o.Evaluation = trainer.Evaluation{Holdout: c.Holdout, Validation: c.Validation}
 	return o
 }

@@ -24,10 +24,25 @@ type Train struct {
 	ReplayBy           string        `key:"replay_by" doc:"how they are shared out: share (each class by its share) or even (as many of each)"`
 	Balance            string        `key:"balance" doc:"what classes count for: none (what they have), sqrt (its square root) or equal"`
 	BalanceBy          string        `key:"balance_by" doc:"by weights, or by samples: left out and repeated"`
-	Hidden             []int         `key:"hidden" doc:"widths of the hidden layers"`
+	ClassWeights       []string      `key:"class_weights" doc:"what a sample of a label counts for beside one of another, as LABEL=FACTOR; a label that is no class stops a training"`
+	Model              string        `key:"model" doc:"family of the network: mlp, cnn or mobilenet"`
+	Hidden             []int         `key:"hidden" doc:"mlp: widths of the hidden layers"`
+	Filters            []int         `key:"filters" doc:"cnn: filters of each block, which halves the sides of the image; empty is 32,64"`
+	Convs              int           `key:"convs" doc:"cnn: 3x3 convolutions a block"`
+	Dense              []int         `key:"dense" doc:"cnn: widths of the hidden layers after the blocks; empty is 128"`
+	BatchNorm          bool          `key:"batch_norm" doc:"cnn: batch normalisation after each convolution"`
+	Dropout            float64       `key:"dropout" doc:"cnn: share of the inputs of each dense layer that a step leaves out"`
+	Width              float64       `key:"width" doc:"mobilenet: of its layers, as a share of the published"`
 	Epochs             int           `key:"epochs" doc:"most passes over the data"`
 	Batch              int           `key:"batch" doc:"samples a step"`
-	LearningRate       float64       `key:"learning_rate" doc:"step size"`
+	Optimiser          string        `key:"optimiser" doc:"what moves the weights: sgd or adam"`
+	LearningRate       float64       `key:"learning_rate" doc:"step size at its highest; adam wants a hundredth of what sgd does"`
+	Schedule           string        `key:"schedule" doc:"how it falls: cosine (to next to nothing), step (to a tenth after half of the epochs, to a hundredth after three quarters) or constant"`
+	Warmup             int           `key:"warmup" doc:"epochs in which it first rises"`
+	Momentum           float64       `key:"momentum" doc:"of sgd; of adam beta1"`
+	MaxNorm            float64       `key:"max_norm" doc:"length to which longer gradients are cut; 0 cuts none"`
+	WeightDecay        float64       `key:"weight_decay" doc:"share of the weights that each step takes off, by the learning rate"`
+	Smoothing          float64       `key:"smoothing" doc:"share of each label that is spread over all classes"`
 	Patience           int           `key:"patience" doc:"epochs without a better validation loss before stopping"`
 	Seed               uint64        `key:"seed" doc:"seed of weights, order and split"`
 
@@ -72,7 +87,8 @@ func defaultTrain() Train {
 		Start: "scratch", Holdout: 0.3, Validation: 0.1, MinLabels: 100, Wait: 24 * time.Hour, Lookback: 30 * 24 * time.Hour,
 		Sources: []string{"human", "proxy"}, HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95,
 		Replay: 6000, ReplayBy: "share", Balance: "none", BalanceBy: "weights",
-		Hidden: []int{128, 64}, Epochs: 15, Batch: 64, LearningRate: 0.1, Patience: 5, Seed: 1,
+		Model: "mlp", Hidden: []int{128, 64}, Convs: 1, Width: 1, Epochs: 15, Batch: 64, Patience: 5, Seed: 1,
+		Optimiser: "sgd", LearningRate: 0.1, Schedule: "cosine", Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4,
 		Active:  Active{Prefer: "uncertain", Random: 0.2},
 		Quality: Quality{Epochs: 4, HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},
 		Augment: Augment{Share: 0.5},
@@ -111,11 +127,9 @@ func (t Train) check() []fault {
 	oneOf(t.ReplayBy, "replay_by", "share", "even")
 	oneOf(t.Balance, "balance", "none", "sqrt", "equal")
 	oneOf(t.BalanceBy, "balance_by", "weights", "samples")
-	want(len(t.Hidden) > 0 && len(t.Hidden) <= 8 && slices.Min(append([]int{1}, t.Hidden...)) >= 1 && slices.Max(append([]int{1}, t.Hidden...)) <= 8192,
-		"hidden", "%v: want 1 to 8 widths of 1 to 8192", t.Hidden)
+	out = append(out, t.checkNetwork()...)
 	atLeast(t.Epochs, 1, "epochs")
 	atLeast(t.Batch, 1, "batch")
-	want(t.LearningRate > 0, "learning_rate", "%g: want more than 0", t.LearningRate)
 	atLeast(t.Patience, 1, "patience")
 	atLeast(t.Active.MaxProduction, 0, "active.max_production")
 	oneOf(t.Active.Prefer, "active.prefer", "uncertain", "surprising")

@@ -48,8 +48,8 @@ func gunzip(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gzip: %w", err)
 	}
-	var out bytes.Buffer
-	switch _, err := io.Copy(&out, io.LimitReader(z, maxIDX+1)); {
+	out := bytes.NewBuffer(make([]byte, 0, unzipped(b)+bytes.MinRead))
+	switch _, err := out.ReadFrom(io.LimitReader(z, maxIDX+1)); {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errors.New("truncated gzip: the file ends too early")
 	case err != nil:
@@ -58,6 +58,16 @@ func gunzip(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("gzip: more than %d bytes when unpacked", maxIDX)
 	}
 	return out.Bytes(), nil
+}
+
+// unzipped is how many bytes a gzip file says it holds (RFC 1952, ISIZE), so
+// that they need not be copied as they grow; no more than could be in so few.
+func unzipped(b []byte) int {
+	const most = 1032 // bytes from one, by deflate
+	if len(b) < 4 {
+		return 0
+	}
+	return int(min(uint64(binary.LittleEndian.Uint32(b[len(b)-4:])), uint64(len(b))*most, maxIDX))
 }
 
 func parseIDX(b []byte) (IDX, error) {

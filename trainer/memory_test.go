@@ -1,0 +1,68 @@
+package trainer
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"driftgate/internal/dataset"
+	"driftgate/internal/network"
+)
+
+// peakEnv is where a child writes the most memory that it ever had.
+const peakEnv = "DRIFTGATE_TRAINER_TEST_PEAK"
+
+// mostMemory is what a training on the whole of Fashion-MNIST may need, MiB.
+const mostMemory = 200
+
+// The real road: a child process, the embedded store, the stored dataset, all
+// 60,000 images, validation, calibration, self-test, artifact.
+func TestTrainingOnFashionMNISTNeedsLittleMemory(t *testing.T) {
+	dir := os.Getenv("DRIFTGATE_TEST_DATA")
+	if dir == "" {
+		t.Skip("DRIFTGATE_TEST_DATA is not set: want a folder with fashion-mnist in it")
+	}
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	job, store := cluster(t)
+	set, err := dataset.ReadFashionMNIST(filepath.Join(dir, "fashion-mnist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := dataset.Save(t.Context(), store.Bucket(buckets.Datasets), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Options){
+		"mlp":                 func(o *Options) { o.Hidden = []int{512, 512} },
+		"mlp, labels checked": func(o *Options) { o.Quality.Folds, o.Quality.Epochs = 2, 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := job
+			job.Dir, job.Options = t.TempDir(), DefaultOptions()
+			job.Dataset, job.Options.Replay, job.Options.Epochs = string(ref), -1, 1
+			change(&job.Options)
+			file := filepath.Join(t.TempDir(), "peak")
+			t.Setenv(peakEnv, file)
+			files, err := Spawn(t.Context(), self(t), nil, job, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kib, err := strconv.Atoi(string(b))
+			a, _, bad := network.ReadArtifact(files)
+			if err != nil || bad != nil {
+				t.Fatal(err, bad)
+			}
+			t.Logf("%v: %d MiB at most, test accuracy %.3f after one epoch", a.Manifest.Spec, kib>>10, a.Manifest.Metrics["test_accuracy"])
+			if kib>>10 >= mostMemory {
+				t.Errorf("%d MiB, want less than %d", kib>>10, mostMemory)
+			}
+		})
+	}
+}
