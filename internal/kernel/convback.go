@@ -16,7 +16,7 @@ func (w Window) back() (b Window, exact bool) {
 	return b, false
 }
 
-// GradScratch is how many values ConvGradInput and DepthwiseGradInput need.
+// GradScratch is how many values ConvGradInput needs.
 func (w Window) GradScratch() int {
 	b, exact := w.back()
 	if exact {

@@ -5,26 +5,65 @@ import "math"
 // SoftmaxCrossEntropy writes into dlogits the gradient of the loss of one row of
 // logits, softmax(logits)*sum(target) - target, and returns the loss,
 // -sum(target * log softmax(logits)). The largest logit is subtracted first, so
-// nothing overflows.
+// nothing overflows. A NaN among the logits makes the loss NaN. dlogits may be
+// logits.
 func SoftmaxCrossEntropy(dlogits, logits, target []float32) float64 {
+	n := len(logits)
+	if n == 0 {
+		return 0
+	}
+	dlogits, target = dlogits[:n], target[:n]
 	top := logits[0]
 	for _, v := range logits[1:] {
 		top = max(top, v)
 	}
-	var z, weight float64
-	for _, v := range logits {
-		z += math.Exp(float64(v - top))
-	}
-	for _, w := range target[:len(logits)] {
-		weight += float64(w)
-	}
-	logZ, loss := math.Log(z), 0.0
-	for i, v := range logits {
-		w := float64(target[i])
+	var weight, product float64 // of targets, and of targets with logits below the top
+	for i, w := range target {
 		if w != 0 {
-			loss += w * (logZ - float64(v-top))
+			weight += float64(w)
+			product += float64(w) * float64(logits[i]-top)
 		}
-		dlogits[i] = float32(math.Exp(float64(v-top))/z*weight - w)
 	}
-	return loss
+	z := exps(dlogits, logits, top)
+	scaleSubtract(dlogits, target, float32(weight/z))
+	return weight*math.Log(z) - product
+}
+
+// Exp writes the exponential of x, within 2 units in the last place of float32.
+// dst may be x.
+func Exp(dst, x []float32) {
+	if len(x) > 0 {
+		exps(dst[:len(x)], x, 0)
+	}
+}
+
+// exps writes exp(x - shift) and returns the sum.
+func exps(dst, x []float32, shift float32) float64 {
+	switch active {
+	case AVX512:
+		return exps512(&dst[0], &x[0], len(x), shift)
+	case AVX2:
+		return exps256(&dst[0], &x[0], len(x), shift)
+	}
+	var sum float64
+	for i, v := range x {
+		y := math.Exp(float64(v - shift))
+		sum += y
+		dst[i] = float32(y)
+	}
+	return sum
+}
+
+// scaleSubtract writes y = a*y - x.
+func scaleSubtract(y, x []float32, a float32) {
+	switch active {
+	case AVX512:
+		scaleSubtract512(&y[0], &x[0], a, len(x))
+	case AVX2:
+		scaleSubtract256(&y[0], &x[0], a, len(x))
+	default:
+		for i, v := range x {
+			y[i] = a*y[i] - v
+		}
+	}
 }

@@ -159,3 +159,99 @@ func affineReLUGradSums256(sum *float64, sumX *float64, dy *float32, x *float32,
 func affineReLUGrad256(dx *float32, dy *float32, x *float32, a *float32, b *float32, d *float32, scale *float32, offset *float32, rows int, stride int, n int) {
 	panic("kernel: amd64 only")
 }
+
+func maxPool2x2_512(out *float32, in *float32, line int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func maxPoolGrad2x2_512(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func maxPoolReLUGrad2x2_512(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func maxPool2x2_256(out *float32, in *float32, line int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func maxPoolGrad2x2_256(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func maxPoolReLUGrad2x2_256(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func depthwise3x1_512(out *float32, in *float32, weights *float32, bias *float32, line int, rows int, width int, n int, floor float32) {
+	panic("kernel: amd64 only")
+}
+
+func depthwiseGradWeights3x1_512(dw *float32, in *float32, dz *float32, line int, rows int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func depthwise3x2_512(out *float32, in *float32, weights *float32, bias *float32, line int, rows int, width int, n int, floor float32) {
+	panic("kernel: amd64 only")
+}
+
+func depthwiseGradWeights3x2_512(dw *float32, in *float32, dz *float32, line int, rows int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func depthwiseGradInput3x2_512(dx *float32, dz *float32, weights *float32, dxLine int, dzLine int, rows int, pairs int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func depthwise3x1_256(out *float32, in *float32, weights *float32, bias *float32, line int, rows int, width int, n int, floor float32) {
+	panic("kernel: amd64 only")
+}
+
+func depthwiseGradWeights3x1_256(dw *float32, in *float32, dz *float32, line int, rows int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func depthwise3x2_256(out *float32, in *float32, weights *float32, bias *float32, line int, rows int, width int, n int, floor float32) {
+	panic("kernel: amd64 only")
+}
+
+func depthwiseGradWeights3x2_256(dw *float32, in *float32, dz *float32, line int, rows int, width int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func depthwiseGradInput3x2_256(dx *float32, dz *float32, weights *float32, dxLine int, dzLine int, rows int, pairs int, n int) {
+	panic("kernel: amd64 only")
+}
+
+func exps512(dst *float32, src *float32, n int, shift float32) (sum float64) {
+	panic("kernel: amd64 only")
+}
+
+func scaleSubtract512(y *float32, x *float32, a float32, n int) { panic("kernel: amd64 only") }
+
+func exps256(dst *float32, src *float32, n int, shift float32) (sum float64) {
+	panic("kernel: amd64 only")
+}
+
+func scaleSubtract256(y *float32, x *float32, a float32, n int) { panic("kernel: amd64 only") }
+
+func sgd512(w *float32, v *float32, g0 *float32, n int, rate float32, momentum float32, decay float32, scale float32) {
+	panic("kernel: amd64 only")
+}
+
+func adam512(w *float32, m *float32, s *float32, g0 *float32, n int, keep float32, rise1 float32, rise2 float32, epsilon float32, scale float32, step float32, correct float32) {
+	panic("kernel: amd64 only")
+}
+
+func sumSquares512(x *float32, n int) (sum float64) { panic("kernel: amd64 only") }
+
+func sgd256(w *float32, v *float32, g0 *float32, n int, rate float32, momentum float32, decay float32, scale float32) {
+	panic("kernel: amd64 only")
+}
+
+func adam256(w *float32, m *float32, s *float32, g0 *float32, n int, keep float32, rise1 float32, rise2 float32, epsilon float32, scale float32, step float32, correct float32) {
+	panic("kernel: amd64 only")
+}
+
+func sumSquares256(x *float32, n int) (sum float64) { panic("kernel: amd64 only") }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/operand"
@@ -76,9 +77,13 @@ func (v vector) spread(param string) reg.VecVirtual {
 // constant is a number in every lane.
 func (v vector) constant(name string, x float32) reg.VecVirtual {
 	r := v.vec()
-	v.VBROADCASTSS(v.ConstData(fmt.Sprintf("%s%d", name, v.width*32), operand.F32(x)), r)
+	v.VBROADCASTSS(v.ConstData(fmt.Sprintf("%s%d", name, v.width*32), float(x)), r)
 	return r
 }
+
+// float is a number as the assembler must see it: a whole number in the form
+// that avo prints would be taken for an integer.
+func float(x float32) operand.Constant { return operand.U32(math.Float32bits(x)) }
 
 func (v vector) address(param string) operand.Mem {
 	b, err := v.Param(param).Resolve()

@@ -36,6 +36,10 @@ var files = []struct {
 	{"pack", packs},
 	{"vector", both(vectors)},
 	{"norm", both(norms)},
+	{"pool", both(pools)},
+	{"depthwise", both(depthwises)},
+	{"loss", both(losses)},
+	{"optimiser", both(optimisers)},
 }
 
 const generated = "go run . in internal/kernel/gen"

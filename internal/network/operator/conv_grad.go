@@ -14,7 +14,10 @@ func (c *conv) backward(in G.Nodes, out, grad *G.Node) (G.Nodes, error) {
 	if in[0].Op() != nil {
 		slot = 1 - slotOf(grad)
 		ws.sizes[slot] = max(ws.sizes[slot], ws.batch*win.In())
-		if !c.pointwise() {
+		switch {
+		case c.depthwise:
+			scratch = max(scratch, win.DepthwiseScratch())
+		case !c.pointwise():
 			scratch = max(scratch, win.GradScratch())
 		}
 		if !c.depthwise {
