@@ -60,6 +60,67 @@ for case in json.load(sys.stdin):
 json.dump(answers, sys.stdout)
 `
 
+// everyArchitecture are models of all families and of every kind of layer, with
+// moments as after training. They differ in nothing but in their networks.
+func everyArchitecture(t *testing.T) []*network.Artifact {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(3, 4))
+	garment, photo := dataset.GarmentPreprocessing(), dataset.PhotoPreprocessing(32)
+	grey, colour := network.Size{Height: 28, Width: 28, Channels: 1}, network.Size{Height: 32, Width: 32, Channels: 3}
+	large := network.Size{Height: 96, Width: 96, Channels: 3}
+	var out []*network.Artifact
+	for _, tt := range []struct {
+		p    dataset.Preprocessing
+		spec network.Spec
+	}{
+		{garment, network.MLP(grey, []int{128, 64}, 10)},
+		{garment, network.MLP(grey, []int{512, 512}, 10)},
+		{garment, network.MLP(grey, nil, 10)},
+		{photo, network.MLP(colour, []int{64}, 11)},
+		{garment, network.CNN(grey, network.CNNOptions{}, 10)},
+		{garment, network.CNN(grey, network.CNNOptions{Filters: []int{24, 40, 56}, Convs: 2, Dense: []int{96, 48}, BatchNorm: true, Dropout: 0.3}, 10)},
+		{photo, network.CNN(colour, network.CNNOptions{Filters: []int{17}, Dense: []int{}}, 11)},
+		{photo, network.MobileNet(colour, 0.5, 11)},
+		{dataset.PhotoPreprocessing(96), network.MobileNet(large, 1, 11)},
+		{photo, network.Spec{Architecture: "odd", Input: colour, Classes: 11, Layers: []network.Layer{
+			{Kind: network.BatchNorm},
+			{Kind: network.Conv, Units: 5, Kernel: 5, Stride: 2, Padding: 3, ReLU: true},
+			{Kind: network.Depthwise, Kernel: 2, Stride: 1, Padding: 1, Bias: true},
+			{Kind: network.MaxPool, Kernel: 3, Stride: 2},
+			{Kind: network.Dense, Units: 16},
+			{Kind: network.BatchNorm, ReLU: true},
+			{Kind: network.Dense, Units: 11},
+		}}},
+	} {
+		classes := dg.FashionMNIST
+		if tt.spec.Classes == len(dg.Food11) {
+			classes = dg.Food11
+		}
+		// A low temperature makes confident answers, where errors would show.
+		a := &network.Artifact{Weights: network.NewWeights(tt.spec, rng), Manifest: network.Manifest{Model: "garments", Spec: tt.spec,
+			Classes: classes, Preprocessing: tt.p, Calibration: network.Calibration{Temperature: 0.4}}}
+		for _, w := range a.Weights {
+			for k := range w.Data {
+				switch {
+				case strings.HasSuffix(w.Name, ".running_var"):
+					w.Data[k] = 0.5 + rng.Float32()
+				case len(w.Shape) == 1:
+					w.Data[k] += 0.3 * float32(rng.NormFloat64())
+				}
+			}
+		}
+		px := make([]byte, tt.p.Size())
+		for k := range px {
+			px[k] = byte(rng.Uint32())
+		}
+		if err := a.RecordSelfTest([][]byte{px}); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
 type onnxCase struct {
 	Model   string `json:"model"`
 	Pixels  string `json:"pixels"`
@@ -75,26 +136,10 @@ func TestONNXRuntimeGivesOurProbabilities(t *testing.T) {
 	var pixels [][]byte
 	picture := filepath.Join(dir, "picture.png")
 	shown := drawPicture(t, picture)
-	for i, tt := range []struct {
-		p       dataset.Preprocessing
-		hidden  []int
-		classes dg.Classes
-	}{
-		{dataset.GarmentPreprocessing(), []int{128, 64}, dg.FashionMNIST},
-		{dataset.GarmentPreprocessing(), []int{512, 512}, dg.FashionMNIST},
-		{dataset.GarmentPreprocessing(), nil, dg.FashionMNIST},
-		{dataset.PhotoPreprocessing(32), []int{64}, dg.Food11},
-	} {
-		spec := network.MLP(network.Size{Height: tt.p.Height, Width: tt.p.Width, Channels: tt.p.Channels}, tt.hidden, len(tt.classes))
-		px := make([]byte, batch*tt.p.Size())
+	for i, a := range everyArchitecture(t) {
+		px := make([]byte, batch*a.Manifest.Preprocessing.Size())
 		for k := range px {
 			px[k] = byte(rng.Uint32())
-		}
-		// A low temperature makes confident answers, where errors would show.
-		a := &network.Artifact{Weights: network.NewWeights(spec, rng), Manifest: network.Manifest{Model: "garments", Spec: spec,
-			Classes: tt.classes, Preprocessing: tt.p, Calibration: network.Calibration{Temperature: 0.4}}}
-		if err := a.RecordSelfTest([][]byte{px[:tt.p.Size()]}); err != nil {
-			t.Fatal(err)
 		}
 		files, err := a.Files()
 		if err != nil {
@@ -135,6 +180,8 @@ func TestONNXRuntimeGivesOurProbabilities(t *testing.T) {
 		}
 	}
 	for i, a := range answers {
+		before := worst
+		worst = 0
 		size := models[i].Manifest().Preprocessing.Size()
 		for row := range batch {
 			want, err := models[i].Pixels(pixels[i][row*size:][:size])
@@ -154,6 +201,8 @@ func TestONNXRuntimeGivesOurProbabilities(t *testing.T) {
 		if fmt.Sprint(a.Classes) != fmt.Sprint(models[i].Manifest().Classes) {
 			t.Errorf("model %d tells classes %v", i, a.Classes)
 		}
+		t.Logf("%v: largest difference of a probability %.3g", models[i].Manifest().Spec, worst)
+		worst = max(worst, before)
 	}
 	if len(answers) != len(cases) || sure < 0.5 {
 		t.Errorf("%d of %d models answered, the surest with %.2f", len(answers), len(cases), sure)

@@ -17,7 +17,7 @@ import (
 // network here needs more than a few kilobytes.
 const (
 	maxHeader  = 1 << 20
-	maxTensors = 1024
+	maxTensors = 4096
 	maxDims    = 8
 )
 
