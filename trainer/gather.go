@@ -128,7 +128,7 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 func trainable(job Job, set dataset.Set) error {
 	var f faults
 	for _, label := range slices.Sorted(maps.Keys(job.Options.ClassWeights)) {
-		f.want(set.Classes.Index(label) >= 0, "class_weights: %q is not a class of %s: want one of %q", label, job.Dataset, set.Classes)
+		f.want(set.Classes.Index(label) >= 0, "class_weights: %q is not a class: want one of %q", label, set.Classes)
 	}
 	images := make([]int, len(set.Classes))
 	for _, label := range set.Train.Labels {
@@ -140,10 +140,10 @@ func trainable(job Job, set dataset.Set) error {
 		}
 	}
 	for i, n := range images {
-		f.want(n > 0, "class %q has no image to learn from in %s: want one at least, or a dataset without that class", set.Classes[i], job.Dataset)
+		f.want(n > 0, "class %q has no image: want one at least, or a dataset without that class", set.Classes[i])
 	}
 	if len(f) > 0 {
-		return fmt.Errorf("trainer: base dataset %s: %w: %w", job.Dataset, dg.ErrInvalid, errors.Join(f...))
+		return fmt.Errorf("trainer: learn from %s: %w: %w", job.Dataset, dg.ErrInvalid, errors.Join(f...))
 	}
 	return nil
 }
