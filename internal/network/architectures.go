@@ -99,15 +99,15 @@ var mobileBlocks = []struct {
 //
 // The paper halves the sides of its 224 pixels five times, down to 7. Smaller
 // images are halved less often, so that the last blocks still see at least 4
-// pixels a side: 32 pixels are halved three times, 64 and 96 four times, 128 and
-// more five times. The halvings that fall away are the first ones: details are
-// what small images are short of.
+// pixels a side: 28 and 32 pixels are halved three times, 64 and 96 four times,
+// 128 and more five times. The halvings that fall away are the first ones:
+// details are what small images are short of.
 func MobileNet(in Size, width float64, classes int) Spec {
 	s := Spec{Architecture: FamilyMobileNet, Input: in, Classes: classes}
 	filters := func(n int) int { return max(1, int(math.Round(float64(n)*width/16))) * 16 }
 	const halvings = 5
 	side, skip := min(in.Height, in.Width), halvings
-	for n := 1; n <= halvings && side>>n >= 4; n++ {
+	for n := 1; n <= halvings && (side-1)>>n+1 >= 4; n++ {
 		skip--
 	}
 	stride := func(halves bool) int {
