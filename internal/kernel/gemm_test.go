@@ -103,7 +103,7 @@ func TestGemmIsTheProduct(t *testing.T) {
 			for _, n := range edges {
 				k := edges[r.IntN(len(edges))]
 				if r.IntN(4) == 0 {
-					k = 255 + r.IntN(3) + 256*r.IntN(3)
+					k = 255 + r.IntN(3) + 256*r.IntN(5)
 				}
 				e := Epilogue{Accumulate: r.IntN(2) == 0, ReLU: r.IntN(2) == 0}
 				if r.IntN(2) == 0 {

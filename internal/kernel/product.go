@@ -2,7 +2,7 @@ package kernel
 
 // depth is how many values of k are summed in registers before the sum goes to
 // memory. Its places are fixed, for the bits of a sum depend on them.
-const depth = 256
+const depth = 512
 
 // product is a call of Gemm: c = a b, with b as it lies or packed.
 type product struct {
@@ -15,34 +15,75 @@ type product struct {
 	path    Path
 }
 
-// run divides the product into tasks of rows times panels.
+// run divides the product into tasks of rows times panels. How it does has no
+// bearing on the bits.
 func (p *product) run() {
 	if p.m <= 0 || p.n <= 0 {
 		return
 	}
 	p.check()
-	if p.k == 0 {
+	if p.k <= 0 {
 		p.nothing()
 		return
 	}
 	u := &micros[p.path]
 	panels := (p.n + u.width - 1) / u.width
-	threads := p.threads()
-	if threads == 1 {
+	tasks := p.tasks()
+	if tasks == 1 {
 		p.part(u, 0, p.m, 0, panels)
 		return
 	}
-	columns := min(panels, 2*threads)
-	Parallel(columns, func(task int) {
-		p.part(u, 0, p.m, task*panels/columns, (task+1)*panels/columns)
+	if p.packed == nil && p.m >= manyRows*u.rows {
+		all := borrow(panels * u.width * p.k)
+		defer giveBack(all)
+		packAll(*all, u, p.k, p.n, p.b)
+		p.packed = *all
+	}
+	columns, rows := p.grid(u, panels, tasks)
+	Parallel(columns*rows, func(task int) {
+		i, j := task%rows, task/rows
+		p.part(u, i*p.m/rows, (i+1)*p.m/rows, j*panels/columns, (j+1)*panels/columns)
 	})
 }
 
-// threadWork is how much work a thread is worth waking for, multiply-adds.
-const threadWork = 1 << 16
+const (
+	// manyRows is from how many tiles in a column on b is packed once for all
+	// tasks, which then share out rows.
+	manyRows = 64
+	// directRows is up to how many rows b is read where it lies: packing would take
+	// longer than it saves.
+	directRows = 140
+	// shortTile is the tallest tile where the rows of a lie apart by a multiple of
+	// 2 KiB: more would fall on the same lines of the first cache.
+	shortTile = 7
+)
 
-func (p *product) threads() int {
-	return max(1, min(Threads(), p.m*p.n/threadWork*p.k))
+// tasks is into how many parts the work is worth dividing: some for each thread,
+// so that one that comes late takes fewer.
+func (p *product) tasks() int {
+	threads := Threads()
+	if threads == 1 {
+		return 1
+	}
+	worth := 1 << 20 // multiply-adds that take longer than waking a worker
+	if busy.Load() > 0 {
+		worth = 1 << 15
+	}
+	return max(1, min(4*threads, p.m*p.n/64*p.k/(worth/64)))
+}
+
+// grid is how many parts the panels and the rows are cut into.
+func (p *product) grid(u *micro, panels, tasks int) (columns, rows int) {
+	tiles := (p.m + u.rows - 1) / u.rows
+	if p.m >= manyRows*u.rows {
+		return 1, min(tiles, tasks)
+	}
+	columns = panels
+	if p.m == 1 {
+		columns = (panels + stripPanels - 1) / stripPanels
+	}
+	columns = min(columns, tasks)
+	return columns, min(tiles, (tasks+columns-1)/columns)
 }
 
 // check panics when a slice is too short, before assembly reads behind its end.
@@ -70,44 +111,69 @@ func (p *product) nothing() {
 
 // part computes the rows from i0 and the panels from j0 to before i1 and j1.
 func (p *product) part(u *micro, i0, i1, j0, j1 int) {
-	panels := (p.n + u.width - 1) / u.width
-	t := tile{c: &p.c[0], cRow: p.stride * 4, blocks: 1, a: &p.a.Data[0]}
+	t := tile{a: &p.a.Data[0], c: &p.c[0], cRow: p.stride * 4, blocks: 1}
 	t.aRow, t.aStep = p.a.steps()
-	if p.e.ReLU {
-		t.relu = 1
+	tallest := u.rows
+	if t.aRow%2048 == 0 {
+		tallest = min(tallest, shortTile)
 	}
-	var scratch *[]float32
+	source := factor{product: p, micro: u, direct: !p.b.Transposed && i1-i0 <= directRows}
 	for k0 := 0; k0 < p.k; k0 += depth {
 		t.steps = min(depth, p.k-k0)
-		last := k0+t.steps == p.k
-		t.accumulate, t.relu = 0, 0
+		t.accumulate = 0
 		if k0 > 0 || p.e.Accumulate {
 			t.accumulate = 1
 		}
-		if last {
-			if p.e.ReLU {
-				t.relu = 1
-			}
-			if p.e.Bias != nil {
-				t.bias = &p.e.Bias[0]
-			}
+		if k0+t.steps == p.k {
+			t.finishWith(Epilogue{Bias: p.e.Bias, ReLU: p.e.ReLU}, p.n)
 		}
-		for j := j0; j < j1; j++ {
+		for j := j0; j < j1; {
 			t.columns = min(u.width, p.n-j*u.width)
-			if p.packed != nil {
-				t.b, t.bAt, t.bStep = &p.packed[0], (k0*panels+j*t.steps)*u.width*4, u.width*4
-			} else {
-				if scratch == nil {
-					scratch = borrow(depth * u.width)
-					defer giveBack(scratch)
-				}
-				packPanel(*scratch, u, p.b, k0, t.steps, j*u.width, t.columns)
-				t.b, t.bAt, t.bStep = &(*scratch)[0], 0, u.width*4
-			}
 			t.biasAt = j * u.width * 4
 			t.aAt = p.a.offset(i0, k0) * 4
 			t.cAt = (i0*p.stride + j*u.width) * 4
-			u.run(&t, i1-i0, u.rows)
+			source.panel(&t, k0, j)
+			if i1-i0 == 1 && t.bPanel > 0 && u.strip != nil && (j+stripPanels)*u.width <= p.n && j+stripPanels <= j1 {
+				t.repeats = 1
+				u.strip(&t)
+				j += stripPanels
+				continue
+			}
+			u.run(&t, i1-i0, tallest)
+			j++
 		}
+	}
+	source.close()
+}
+
+// factor gives the panels of b to one task.
+type factor struct {
+	*product
+	*micro
+	direct  bool // b is read where it lies
+	scratch *[]float32
+}
+
+// panel sets where t finds panel j of the block of k that begins at k0.
+func (f *factor) panel(t *tile, k0, j int) {
+	t.bStep, t.bPanel = f.width*4, 0
+	switch {
+	case f.packed != nil:
+		panels := (f.n + f.width - 1) / f.width
+		t.b, t.bAt, t.bPanel = &f.packed[0], (k0*panels+j*t.steps)*f.width*4, t.steps*f.width*4
+	case f.direct && f.aligned(t.columns):
+		t.b, t.bAt, t.bStep, t.bPanel = &f.b.Data[0], f.b.offset(k0, j*f.width)*4, f.b.Stride*4, f.width*4
+	default:
+		if f.scratch == nil {
+			f.scratch = borrow(depth * f.width)
+		}
+		packPanel(*f.scratch, f.micro, f.b, k0, t.steps, j*f.width, t.columns)
+		t.b, t.bAt = &(*f.scratch)[0], 0
+	}
+}
+
+func (f *factor) close() {
+	if f.scratch != nil {
+		giveBack(f.scratch)
 	}
 }
