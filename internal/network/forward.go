@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
@@ -26,24 +27,45 @@ func (s *samples) rows(first, n, values int, space []float32) []float32 {
 	return space
 }
 
-// parallelWork is how many multiplications are worth another goroutine.
-const parallelWork = 1 << 20
-
 // run writes n rows of logits, and of what the last layer sees where features
 // is not nil. Rows are independent: a sample gets the same bits alone and in a
 // batch, whatever the number of threads.
 func (p *plan) run(in *samples, n int, logits, features []float32) {
-	threads := min(kernel.Threads(), 1+n*p.work/parallelWork)
-	switch {
-	case n == 0:
-	case n == 1 || threads == 1:
-		p.task(in, 0, n, logits, features)
-	default:
-		tasks := (n + p.rows - 1) / p.rows
-		tasks = min(n, (tasks+threads-1)/threads*threads)
-		kernel.Parallel(tasks, func(t int) { p.task(in, t*n/tasks, (t+1)*n/tasks, logits, features) })
+	if n == 0 {
+		return
 	}
+	predictions.Add(1)
+	defer predictions.Add(-1)
+	threads := kernel.Threads()
+	if n == 1 {
+		// Of the processors, each prediction under way has one.
+		threads = min(threads, 1+threads-int(predictions.Load()))
+		if p.work < sharedWork || threads <= 1 {
+			p.task(in, 0, 1, logits, features)
+			return
+		}
+		p.share(in, logits, features, threads)
+		return
+	}
+	threads = min(threads, 1+n*p.work/parallelWork)
+	if threads == 1 {
+		p.task(in, 0, n, logits, features)
+		return
+	}
+	tasks := (n + p.rows - 1) / p.rows
+	tasks = min(n, (tasks+threads-1)/threads*threads)
+	kernel.Parallel(tasks, func(t int) { p.task(in, t*n/tasks, (t+1)*n/tasks, logits, features) })
 }
+
+// predictions is how many calls of run are under way.
+var predictions atomic.Int32
+
+// The work that is worth another thread, multiplications: of a batch, and of a
+// sample by itself, whose layers have to wait for each other.
+const (
+	parallelWork = 1 << 18
+	sharedWork   = 1 << 18
+)
 
 // task answers the samples from to before to, one block after the other, each
 // through all layers while it is in cache.

@@ -26,19 +26,23 @@ func (p *product) sizes() (in, out, scratch int) { return p.pixels * p.k, p.pixe
 
 func (p *product) work() int { return p.pixels * p.k * p.units }
 
-// parts of a dense layer are panels of weights, so that each is read once;
-// those of a convolution are pixels.
+// columnRows is how many rows make it worth that threads read all weights, each
+// for rows of its own.
+const columnRows = 256
+
+// parts are panels of the weights where there are few rows, so that each is read
+// by one thread, and otherwise rows.
 func (p *product) parts(n int) int {
-	if p.pixels == 1 {
+	if n*p.pixels < columnRows {
 		return (p.units + p.weights.Panel() - 1) / p.weights.Panel()
 	}
 	return n * p.pixels
 }
 
 func (p *product) run(out, in []float32, n, from, to int, _ []float32) {
-	if p.pixels == 1 {
+	if rows := n * p.pixels; rows < columnRows {
 		panel := p.weights.Panel()
-		p.weights.Columns(n, kernel.Operand{Data: in, Stride: p.k}, out, p.units, p.epilogue, from*panel, min(to*panel, p.units))
+		p.weights.Columns(rows, kernel.Operand{Data: in, Stride: p.k}, out, p.units, p.epilogue, from*panel, min(to*panel, p.units))
 		return
 	}
 	p.weights.Columns(to-from, kernel.Operand{Data: in[from*p.k:], Stride: p.k}, out[from*p.units:], p.units, p.epilogue, 0, p.units)

@@ -17,6 +17,7 @@ type plan struct {
 	space                   int       // float32s that a task needs
 	features, a, b, scratch int       // where in it they begin
 	spaces                  sync.Pool // of *[]float32 with that length
+	crews                   sync.Pool // of *crew
 }
 
 // segment is a run of layers that take the same number of samples at a time, as
@@ -118,5 +119,10 @@ func (p *plan) place() {
 	p.spaces.New = func() any {
 		space := make([]float32, p.space)
 		return &space
+	}
+	p.crews.New = func() any {
+		c := &crew{plan: p}
+		c.helper = c.help
+		return c
 	}
 }
