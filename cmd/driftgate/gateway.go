@@ -146,7 +146,8 @@ the wall's, and says so.`,
 
 // newTrainChild is the training process that the gateway starts.
 func newTrainChild() *cobra.Command {
-	return &cobra.Command{
+	var quiet bool
+	c := &cobra.Command{
 		Use:    "train-child",
 		Short:  "train one job from standard input (started by the gateway)",
 		Hidden: true,
@@ -155,10 +156,23 @@ func newTrainChild() *cobra.Command {
 			// A Ctrl-C meant for the gateway reaches the whole process group;
 			// the gateway decides when this process ends.
 			signal.Ignore(os.Interrupt, syscall.SIGQUIT)
-			return trainer.Child(cmd.Context(), os.Stdin, os.Stdout)
+			if quiet {
+				slog.SetLogLoggerLevel(slog.LevelWarn)
+			}
+			if err := trainer.Child(cmd.Context(), os.Stdin, os.Stdout); err != nil {
+				return toldError{err}
+			}
+			return nil
 		},
 	}
+	c.Flags().BoolVar(&quiet, "quiet", false, "log warnings only")
+	return c
 }
+
+// toldError is an error that was said already where it is heard.
+type toldError struct{ error }
+
+func (e toldError) Unwrap() error { return e.error }
 
 func newConfig(g *global) *cobra.Command {
 	return &cobra.Command{

@@ -39,6 +39,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
+	if errors.As(err, new(toldError)) {
+		return exitCode(err)
+	}
 	fmt.Fprintln(stderr, "driftgate:", err)
 	if hint := hint(err); hint != "" {
 		fmt.Fprintln(stderr, "hint:", hint)

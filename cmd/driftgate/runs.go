@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,71 +17,8 @@ import (
 	"driftgate/internal/ledger"
 	"driftgate/trainer"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 )
-
-func newTrain(g *global) *cobra.Command {
-	var dataset string
-	var promote bool
-	c := &cobra.Command{
-		Use:   "train",
-		Short: "train a model on a stored dataset",
-		Long:  "Trains on a stored dataset, in a process of its own, and stores the artifact.\nWith --promote it becomes the champion at once, which is how a first one comes to be.",
-		Example: `  driftgate train --dataset garments --promote
-  driftgate train --dataset fashion-mnist --set train.epochs=8`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.with(cmd, func(c *app.Client) error {
-				var started struct {
-					Run string `json:"run"`
-				}
-				if err := c.Post(cmd.Context(), "/api/v1/train", map[string]any{"dataset": dataset, "promote": promote}, &started); err != nil {
-					return err
-				}
-				return g.followRun(cmd, c, started.Run)
-			})
-		},
-	}
-	c.Flags().StringVar(&dataset, "dataset", "", "name or reference of a stored dataset (driftgate ingest)")
-	c.Flags().BoolVar(&promote, "promote", false, "make it the champion without comparing")
-	_ = c.MarkFlagRequired("dataset")
-	return c
-}
-
-// followRun shows a run's progress until it ends.
-func (g *global) followRun(cmd *cobra.Command, c *app.Client, id string) error {
-	live := isatty.IsTerminal(os.Stderr.Fd())
-	last := ""
-	for {
-		var run ledger.Run
-		if err := c.Get(cmd.Context(), "/api/v1/runs/"+url.PathEscape(id), &run); err != nil {
-			return err
-		}
-		if line := progressLine(run); line != "" && line != last {
-			last = line
-			if live {
-				fmt.Fprintf(os.Stderr, "\r%s\x1b[K", last)
-			} else {
-				fmt.Fprintln(os.Stderr, last)
-			}
-		}
-		if ended(run.State) {
-			if live && last != "" {
-				fmt.Fprintln(os.Stderr)
-			}
-			if now := enthroned(run); now != "" {
-				served(cmd.Context(), c, now, cmd.ErrOrStderr())
-			}
-			return g.showRun(cmd, run)
-		}
-		select {
-		case <-cmd.Context().Done():
-			return cmd.Context().Err()
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
-}
 
 func ended(state string) bool { return state == "done" || state == "failed" || state == "cancelled" }
 
@@ -139,21 +76,43 @@ func printResult(w io.Writer, raw json.RawMessage) {
 		Comparison *driftgate.Comparison `json:"comparison"`
 	}
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &compared) != nil || json.Unmarshal(raw, &fields) != nil || compared.Comparison == nil {
+	if json.Unmarshal(raw, &fields) != nil {
 		printFields(w, raw)
 		return
 	}
+	_ = json.Unmarshal(raw, &compared) // a result without one
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, key := range keyOrder(raw) {
 		if key != "comparison" {
-			fmt.Fprintf(t, "%s\t%s\n", key, strings.Trim(string(fields[key]), `"`))
+			fmt.Fprintf(t, "%s\t%s\n", key, plainValue(fields[key]))
 		}
 	}
 	t.Flush()
-	if compared.Comparison.Pairs > 0 {
+	if c := compared.Comparison; c != nil && c.Pairs > 0 {
 		fmt.Fprintln(w)
-		printComparison(w, *compared.Comparison)
+		printComparison(w, *c)
 	}
+}
+
+// plainValue is a value without JSON's marks, an object as its names and values.
+func plainValue(raw json.RawMessage) string {
+	var text string
+	var number float64
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	if json.Unmarshal(raw, &number) == nil {
+		return strconv.FormatFloat(number, 'g', 6, 64)
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil || fields == nil {
+		return string(raw)
+	}
+	var parts []string
+	for _, key := range keyOrder(raw) {
+		parts = append(parts, key+" "+plainValue(fields[key]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func newRuns(g *global) *cobra.Command {

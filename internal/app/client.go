@@ -75,6 +75,10 @@ func (c *Client) Close() error {
 	return c.close()
 }
 
+// Private reports whether the gateway was started for this client alone, and ends
+// with it.
+func (c *Client) Private() bool { return c.close != nil }
+
 // Get reads path into out.
 func (c *Client) Get(ctx context.Context, path string, out any) error {
 	return c.JSON(ctx, http.MethodGet, path, nil, out)

@@ -51,7 +51,11 @@ func (a *App) prune(ctx context.Context) ([]driftgate.ModelRef, error) {
 // train runs a job in a child process of this binary.
 func (a *App) train(ctx context.Context, job trainer.Job, progress func(trainer.Progress)) (map[string][]byte, error) {
 	job.Trace = a.tracer.Handover(ctx)
-	return trainer.Spawn(ctx, a.Exe, []string{"train-child"}, job, progress)
+	args := []string{"train-child"}
+	if a.Quiet { // its log is a person's terminal
+		args = append(args, "--quiet")
+	}
+	return trainer.Spawn(ctx, a.Exe, args, job, progress)
 }
 
 func (a *App) engineOptions() engine.Options {

@@ -73,6 +73,9 @@ func (p *Pipelines) jobRecord(ctx context.Context, runID string, job trainer.Job
 // describe sets the parameters: what was asked for.
 func describe(r *experiment.Record, model, dataset string, parent dg.ModelRef, options any) {
 	experiment.Flatten(r.Parameters, "", options)
+	if family := r.Parameters["model"]; family != "" { // as the manifest has it: "model" is the name
+		r.Parameters["architecture"] = family
+	}
 	experiment.Flatten(r.Parameters, "", map[string]string{"model": model, "dataset": dataset, "parent_version": parent.Short()})
 }
 
@@ -112,6 +115,10 @@ func (p *Pipelines) trainingBegins(ctx context.Context, runID string, job traine
 	p.keep(ctx, r)
 	var last trainer.Progress
 	return func(t trainer.Progress) {
+		if t.Trial > 0 {
+			p.trialRests(ctx, r, t)
+			return
+		}
 		if last.Phase == trainer.Training && (t.Phase != trainer.Training || t.Epoch != last.Epoch) {
 			at := p.o.Now().UTC()
 			addPoint(r.Curves, "train_loss", last.Epoch, last.Loss, at)
@@ -157,6 +164,7 @@ func (p *Pipelines) trainingDone(ctx context.Context, runID string, ref dg.Model
 		r.FinishedAt = p.o.Now().UTC()
 	}
 	p.keep(ctx, r)
+	p.keepTrials(ctx, r, m.Search)
 }
 
 // keepTimes copies when the points were seen, which the manifest does not say.
@@ -190,6 +198,10 @@ func ManifestRecord(id string, ref dg.ModelRef, m network.Manifest) experiment.R
 		if account(&r, c); c.Labelling.Interval != nil {
 			r.Kind = experiment.Retrain
 		}
+	}
+	if s := m.Search; s != nil {
+		experiment.Flatten(r.Parameters, "search", map[string]any{"method": s.Method, "trials": len(s.Trials), "best": s.Best})
+		r.Metrics["search.epochs"] = float64(s.Epochs)
 	}
 	for _, e := range m.Curves {
 		for name, v := range map[string]float64{"train_loss": e.TrainLoss, "train_accuracy": e.TrainAccuracy, "validation_loss": e.ValidationLoss,
@@ -273,6 +285,7 @@ func (p *Pipelines) recordEnd(ctx context.Context, row ledger.Run) {
 	}
 	r.Verdict = row.Verdict
 	p.keep(ctx, r)
+	p.endTrials(ctx, row)
 }
 
 // recordFault enters the evaluation that a run ended in, once its training was
@@ -321,7 +334,7 @@ func (p *Pipelines) EndExperiments(ctx context.Context, run func(ctx context.Con
 		row, err := run(ctx, r.RunID)
 		switch {
 		case errors.Is(err, dg.ErrNotFound):
-			row = ledger.Run{ID: r.RunID, Pipeline: r.Kind, State: ledger.RunFailed, Error: "its run is no longer known", FinishedAt: p.o.Now()}
+			row = ledger.Run{ID: r.RunID, Pipeline: pipelineOf(r), State: ledger.RunFailed, Error: "its run is no longer known", FinishedAt: p.o.Now()}
 		case err != nil:
 			return fmt.Errorf("pipeline: end experiments: %w", err)
 		}

@@ -49,6 +49,7 @@ func (p *Pipelines) EnterModels(ctx context.Context, models []Made) error {
 			continue
 		}
 		p.keep(ctx, r)
+		p.keepTrials(ctx, r, m.Manifest.Search)
 	}
 	return nil
 }

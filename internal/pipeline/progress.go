@@ -35,8 +35,8 @@ func (p *Pipelines) stage(ctx context.Context, runID, stage, phase string) {
 	p.say(ctx, runID, Progress{Stage: stage, Progress: trainer.Progress{Phase: phase}})
 }
 
-// follow returns what the trainer reports to: each change of phase and epoch is
-// written, steps in between at most every Options.Progress of wall time.
+// follow returns what the trainer reports to: each change of phase, trial and epoch
+// is written, steps in between at most every Options.Progress of wall time.
 func (p *Pipelines) follow(ctx context.Context, runID string) func(trainer.Progress) {
 	var (
 		last    time.Time
@@ -46,7 +46,10 @@ func (p *Pipelines) follow(ctx context.Context, runID string) func(trainer.Progr
 		if t.Phase == trainer.Training {
 			p.metrics.samples.Set(t.SamplesPerSecond)
 		}
-		if t.Phase == written.Phase && t.Epoch == written.Epoch && time.Since(last) < p.o.Progress {
+		if t.Rested != nil { // of an experiment's interest, not of the row's
+			return
+		}
+		if t.Phase == written.Phase && t.Epoch == written.Epoch && t.Trial == written.Trial && time.Since(last) < p.o.Progress {
 			return
 		}
 		last, written = time.Now(), t

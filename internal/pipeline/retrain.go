@@ -40,8 +40,19 @@ type TrainInput struct {
 type TrainResult struct {
 	Model    dg.ModelRef        `json:"model"`
 	Metrics  map[string]float64 `json:"metrics"`
+	Search   *Searched          `json:"search,omitempty"`
 	Promoted bool               `json:"promoted"`
 	Note     string             `json:"note"`
+}
+
+// Searched is what a search for settings came to; its trials are experiments.
+type Searched struct {
+	Method   string                     `json:"method"`
+	Trials   int                        `json:"trials"`
+	Failed   int                        `json:"failed"`
+	Epochs   int                        `json:"epochs"`   // of all trials
+	Best     int                        `json:"best"`     // the trial that became the model
+	Settings map[string]json.RawMessage `json:"settings"` // of that trial
 }
 
 // What the steps hand on. None of it is large: sets of samples and models stay
@@ -55,6 +66,7 @@ type (
 	trained struct {
 		Model   dg.ModelRef        `json:"model"`
 		Metrics map[string]float64 `json:"metrics"`
+		Search  *Searched          `json:"search,omitempty"`
 	}
 	awaitInput struct {
 		Challenger dg.ModelRef `json:"challenger"`
@@ -161,7 +173,7 @@ func train(r Run, raw json.RawMessage) (any, error) {
 	if err := r.Do("save", nil, &s); err != nil {
 		return nil, err
 	}
-	result := TrainResult{Model: s.Model, Metrics: t.Metrics, Note: "saved as a candidate"}
+	result := TrainResult{Model: s.Model, Metrics: t.Metrics, Search: t.Search, Note: "saved as a candidate"}
 	if in.Promote {
 		var p promoted
 		if err := r.Do("enthrone", s, &p); err != nil {

@@ -133,7 +133,7 @@ func (p *Pipelines) train(ctx context.Context, runID string, _ any) (trained, er
 		return trained{}, err
 	}
 	if _, a, ref, ok := readFiles(dir); ok { // finished, and died before that was known
-		return trained{ref, a.Manifest.Metrics}, nil
+		return trainedOf(ref, a.Manifest), nil
 	}
 	job, err := readJob(dir)
 	if err != nil {
@@ -159,7 +159,21 @@ func (p *Pipelines) train(ctx context.Context, runID string, _ any) (trained, er
 	if t, ok := a.Manifest.Metrics["test_accuracy"]; ok {
 		p.metrics.evaluated("test", map[dg.ModelRef]float64{ref: t})
 	}
-	return trained{ref, a.Manifest.Metrics}, nil
+	return trainedOf(ref, a.Manifest), nil
+}
+
+// trainedOf is what a training hands on of its artifact.
+func trainedOf(ref dg.ModelRef, m network.Manifest) trained {
+	t := trained{Model: ref, Metrics: m.Metrics}
+	if s := m.Search; s != nil && s.Best > 0 && s.Best <= len(s.Trials) {
+		t.Search = &Searched{Method: s.Method, Trials: len(s.Trials), Epochs: s.Epochs, Best: s.Best, Settings: s.Trials[s.Best-1].Settings}
+		for _, trial := range s.Trials {
+			if trial.State == network.TrialFailed {
+				t.Search.Failed++
+			}
+		}
+	}
+	return t
 }
 
 // save puts the artifact into the registry.
