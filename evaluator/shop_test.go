@@ -27,7 +27,7 @@ func learn(t testing.TB, set dataset.Set, seed uint64, epochs int, relabel func(
 	p := set.Preprocessing()
 	spec := network.MLP(network.Flat(p.Size()), []int{48}, len(set.Classes))
 	rng := rand.New(rand.NewPCG(seed, 1))
-	l, err := network.NewLearner(spec, batch, network.NewWeights(spec, rng), nil)
+	l, err := network.NewLearner(spec, batch, network.NewWeights(spec, rng), network.SGD, network.OptimiserState{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,12 +37,12 @@ func learn(t testing.TB, set dataset.Set, seed uint64, epochs int, relabel func(
 		rate := .05 * (1 - float64(epoch)/float64(epochs)) // ends at rest: what another epoch adds is little
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for rows := range slices.Chunk(order, batch) {
-			labels := make([]int, len(rows))
+			b := network.Batch{Inputs: make([]float32, len(rows)*p.Size()), Labels: make([]int, len(rows))}
 			for i, at := range rows {
-				labels[i] = relabel(int(set.Train.Labels[at]))
-				p.Pixels(set.Image(set.Train, at), l.Input()[i*p.Size():(i+1)*p.Size()])
+				b.Labels[i] = relabel(int(set.Train.Labels[at]))
+				p.Pixels(set.Image(set.Train, at), b.Inputs[i*p.Size():(i+1)*p.Size()])
 			}
-			if _, err := l.Step(labels, nil, network.SGD{LearningRate: rate, Momentum: .9}); err != nil {
+			if _, err := l.Step(b, network.Optimiser{LearningRate: rate, Momentum: .9}); err != nil {
 				t.Fatal(err)
 			}
 		}

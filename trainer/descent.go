@@ -44,8 +44,8 @@ func (d Descent) check(f *faults, epochs int) {
 }
 
 // optimiser is what one step takes, at a learning rate.
-func (d Descent) optimiser(rate float64) network.SGD {
-	return network.SGD{LearningRate: rate, Momentum: d.Momentum, WeightDecay: d.WeightDecay, MaxNorm: d.MaxNorm}
+func (d Descent) optimiser(rate float64) network.Optimiser {
+	return network.Optimiser{Kind: SGD, LearningRate: rate, Momentum: d.Momentum, WeightDecay: d.WeightDecay, MaxNorm: d.MaxNorm}
 }
 
 // adamBeta2 is Kingma & Ba's (2015).

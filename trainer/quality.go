@@ -132,7 +132,7 @@ func (m *material) crossValidate(ctx context.Context, o Options, progress func(P
 func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, judge []int, out [][]float64) error {
 	spec := network.MLP(network.Flat(m.pre.Size()), []int{checkHidden}, len(m.base.Classes))
 	rng := rand.New(rand.NewPCG(o.Seed, streamCheck+uint64(fold)))
-	l, err := network.NewLearner(spec, checkBatch, network.NewWeights(spec, rng), nil)
+	l, err := network.NewLearner(spec, checkBatch, network.NewWeights(spec, rng), network.SGD, network.OptimiserState{})
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 				return fmt.Errorf("stopped: %w", context.Cause(ctx))
 			}
 			done := (float64(e) + float64(step)/float64(steps)) / float64(epochs)
-			sgd := network.SGD{LearningRate: falling(checkRate, done), Momentum: checkMomentum, MaxNorm: checkNorm}
+			sgd := network.Optimiser{LearningRate: falling(checkRate, done), Momentum: checkMomentum, MaxNorm: checkNorm}
 			if err := m.learn(l, learn[step*checkBatch:min(len(learn), (step+1)*checkBatch)], sgd); err != nil {
 				return err
 			}
@@ -166,15 +166,15 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 }
 
 // learn is one step on the given samples.
-func (m *material) learn(l *network.Learner, batch []int, sgd network.SGD) error {
+func (m *material) learn(l *network.Learner, batch []int, o network.Optimiser) error {
 	size := m.pre.Size()
-	labels, weights := make([]int, len(batch)), make([]float32, len(batch))
+	b := network.Batch{Inputs: make([]float32, len(batch)*size), Labels: make([]int, len(batch)), Weights: make([]float32, len(batch))}
 	for row, i := range batch {
 		s, at := m.at(i)
-		m.pre.Pixels(s.image(at), l.Input()[row*size:][:size])
-		labels[row], weights[row] = s.labels[at], s.weights[at]
+		m.pre.Pixels(s.image(at), b.Inputs[row*size:][:size])
+		b.Labels[row], b.Weights[row] = s.labels[at], s.weights[at]
 	}
-	_, err := l.Step(labels, weights, sgd)
+	_, err := l.Step(b, o)
 	return err
 }
 

@@ -133,11 +133,15 @@ func newTraining(job Job, key string, m *material, progress func(Progress)) (*tr
 	if o.starts() == Head {
 		learned = s.weights.Head(t.spec)
 	}
-	if t.learner, err = network.NewLearner(t.learns(), o.Batch, learned, s.velocity); err != nil {
+	var before network.OptimiserState
+	if s.velocity != nil {
+		before.Moments = []network.Weights{s.velocity}
+	}
+	if t.learner, err = network.NewLearner(t.learns(), o.Batch, learned, network.SGD, before); err != nil {
 		return nil, err
 	}
 	if s.velocity == nil {
-		s.velocity = t.learner.Velocity()
+		s.velocity = t.learner.State().Moments[0]
 	}
 	t.account(learned)
 	t.feed, err = newFeed(t)
@@ -245,9 +249,8 @@ func (t *training) epoch(ctx context.Context) error {
 }
 
 // step learns from a batch.
-func (t *training) step(b *minibatch, sgd network.SGD) (network.Stats, error) {
-	copy(t.learner.Input(), b.inputs)
-	return t.learner.Step(b.labels, b.weights, sgd)
+func (t *training) step(b *minibatch, o network.Optimiser) (network.Stats, error) {
+	return t.learner.Step(network.Batch{Inputs: b.inputs, Labels: b.labels, Weights: b.weights}, o)
 }
 
 // explain adds place and likely cause to a loss that is no number any more.
@@ -265,7 +268,7 @@ func (t *training) explain(err error, step, steps int) error {
 func (t *training) judge() (network.Epoch, error) {
 	s := t.state
 	learned := t.learner.Weights()
-	if s.velocity = t.learner.Velocity(); t.job.Options.starts() == Head {
+	if s.velocity = t.learner.State().Moments[0]; t.job.Options.starts() == Head {
 		learned = s.weights.WithHead(learned)
 	}
 	s.weights = learned

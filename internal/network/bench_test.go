@@ -7,24 +7,22 @@ import (
 )
 
 func BenchmarkStep(b *testing.B) {
-	for _, hidden := range [][]int{{128, 64}, {256, 128}} {
-		for _, batch := range []int{64, 128} {
-			b.Run(fmt.Sprintf("hidden%v/batch%d", hidden, batch), func(b *testing.B) {
-				s := MLP(Flat(784), hidden, 10)
+	for _, m := range []struct {
+		name string
+		spec Spec
+	}{
+		{"mlp", MLP(Flat(784), []int{512, 512}, 10)},
+		{"cnn", CNN(Size{28, 28, 1}, CNNOptions{}, 10)},
+		{"cnn-norm", CNN(Size{28, 28, 1}, CNNOptions{Convs: 2, BatchNorm: true, Dropout: .4}, 10)},
+		{"mobilenet", MobileNet(Size{64, 64, 3}, .5, 10)},
+	} {
+		for _, batch := range []int{64, 256} {
+			b.Run(fmt.Sprintf("%s/batch%d", m.name, batch), func(b *testing.B) {
 				rng := rand.New(rand.NewPCG(1, 2))
-				l, err := NewLearner(s, batch, NewWeights(s, rng), nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				labels := make([]int, batch)
-				for i := range labels {
-					labels[i] = rng.IntN(10)
-				}
-				for i := range l.Input() {
-					l.Input()[i] = rng.Float32()
-				}
+				l := learner(b, m.spec, batch, NewWeights(m.spec, rng), SGD, OptimiserState{})
+				data := batchOf(m.spec, batch, rng)
 				for b.Loop() {
-					if _, err := l.Step(labels, nil, SGD{LearningRate: 0.01, Momentum: 0.9}); err != nil {
+					if _, err := l.Step(data, Optimiser{LearningRate: 0.001, Momentum: 0.9}); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -61,15 +61,14 @@ func TestPlainForwardPassEqualsTheGraph(t *testing.T) {
 			}
 		}
 		const n = 9
-		l := learner(t, s, n, w, nil)
-		x, labels, _ := batchOf(s, n, rng)
-		copy(l.Input(), x)
-		if _, err := l.gradients(labels, nil); err != nil {
+		l := learner(t, s, n, w, SGD, OptimiserState{})
+		b := batchOf(s, n, rng)
+		if _, err := l.gradients(b); err != nil {
 			t.Fatal(err)
 		}
 		got := make([]float32, n*s.Classes)
-		newPlan(s, w).run(&samples{x: x}, n, got, nil)
-		for i, want := range l.graph.logits() {
+		newPlan(s, w).run(&samples{x: b.Inputs}, n, got, nil)
+		for i, want := range data(l.graph.logits.Value()) {
 			if d := math.Abs(float64(got[i] - want)); d > 1e-4 {
 				t.Fatalf("hidden %v: logit %d is %v, the graph says %v", hidden, i, got[i], want)
 			}

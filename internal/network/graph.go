@@ -2,86 +2,118 @@ package network
 
 import (
 	"fmt"
-	"math"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
+
+	"driftgate/internal/network/operator"
 )
 
-// graph is everything that the rest of the package sees of Gorgonia: buffers to
-// fill, run, buffers to read. Parameters are [in, out] matrices and [1, out]
-// biases, in the order of Spec.Layout.
+// graph is a network with its loss and gradients on Gorgonia: everything that
+// the rest of the package sees of that library.
 type graph struct {
-	x      []float32   // batch x inputs
-	target []float32   // batch x classes: the sample's share of the loss at its label
-	params [][]float32 // the weights themselves; changing them changes the network
+	spec   Spec
+	batch  int
+	ws     *operator.Workspace
+	params []*parameter // in the order of Spec.Layout
+	target []float32    // batch x classes: the sample's share of the loss
 
-	vm      G.VM
-	grads   G.Nodes
-	lossOut G.Value
-	logit   G.Value
+	x            *G.Node
+	loss, logits *G.Node
+	vm           G.VM
+	whole        []float32 // a batch with room for all rows, for inputs that have none
 }
 
-// newGraph builds the layers, the weighted cross-entropy and its gradients.
-//
-// Biases are added as a product with a column of ones, because Gorgonia's
-// broadcasting copies its operands; the gradient is then a product too. The
-// gradients are read from the nodes that Grad returns: binding dual values
-// would add each into a second copy.
-func newGraph(s Spec, batch int) (*graph, error) {
-	b := &builder{g: G.NewGraph(), out: &graph{}}
-	out := b.out
-	x := b.input("x", batch, s.Inputs())
-	out.x = data(x.Value())
-	ones := b.input("ones", batch, 1)
-	for i := range data(ones.Value()) {
-		data(ones.Value())[i] = 1
-	}
-	target := b.input("target", batch, s.Classes)
-	out.target = data(target.Value())
+// parameter is a tensor of the network as the kernels want it. Changing data
+// changes the network.
+type parameter struct {
+	Shape
+	stage  Stage
+	data   []float32
+	decays bool
+	node   *G.Node // nil for running statistics
+	grad   *G.Node
+}
 
-	var params G.Nodes
-	h := x
-	widths, err := s.widths()
-	if err != nil {
-		return nil, err
-	}
-	for i := range len(widths) - 1 {
-		w := b.input(fmt.Sprintf("w%d", i), widths[i], widths[i+1])
-		c := b.input(fmt.Sprintf("b%d", i), 1, widths[i+1])
-		params = append(params, w, c)
-		out.params = append(out.params, data(w.Value()), data(c.Value()))
-		h = b.do(G.Add(b.do(G.Mul(h, w)), b.do(G.Mul(ones, c))))
-		if i < len(widths)-2 {
-			h = b.do(G.Rectify(h))
+// gradient is that of the last run.
+func (p *parameter) gradient() []float32 { return data(p.grad.Value()) }
+
+// newGraph builds the layers, the weighted cross-entropy and its gradients. The
+// weights are copied.
+//
+// The gradients are read from the nodes that Grad returns: binding dual values
+// would add each into a second copy.
+func newGraph(s Spec, batch int, w Weights) (*graph, error) {
+	b := &builder{g: G.NewGraph(), graph: &graph{spec: s, batch: batch, ws: operator.NewWorkspace(batch)}}
+	out := b.graph
+	out.x = b.input("x", nil, batch, s.Input.Height, s.Input.Width, s.Input.Channels)
+	out.target = make([]float32, batch*s.Classes)
+	target := b.input("target", out.target, batch, s.Classes)
+	stages := s.Stages()
+	h := out.x
+	for i := 0; i < len(stages) && b.err == nil; i++ {
+		params := b.parameters(stages[i], w)
+		pools := i+1 < len(stages) && fuses(stages[i].Layer, stages[i+1].Layer)
+		h = b.do(b.layer(stages[i], h, params, pools))
+		if pools {
+			i++
 		}
 	}
-	readLogits := G.Read(h, &out.logit)
-	loss := b.do(newCrossEntropy(h, target))
 	if b.err != nil {
 		return nil, b.err
 	}
-	readLoss := G.Read(loss, &out.lossOut)
-	grads, err := G.Grad(loss, params...)
-	if err != nil {
-		return nil, err
+	out.logits = h
+	if out.loss = b.do(operator.CrossEntropy(out.ws, h, target)); b.err != nil {
+		return nil, b.err
 	}
-	out.grads = grads
-	// Compiled for these outputs only: the whole graph would also compute the
-	// gradient of the images, a fifth of the work.
-	prog, locations, err := G.CompileFunction(b.g, append(G.Nodes{x, ones, target}, params...), append(G.Nodes{readLoss, readLogits}, grads...))
+	return out, b.compile(target)
+}
+
+// compile adds the gradients and makes the program.
+func (b *builder) compile(target *G.Node) error {
+	out := b.graph
+	var learned G.Nodes
+	for _, p := range out.params {
+		if p.node != nil {
+			learned = append(learned, p.node)
+		}
+	}
+	grads, err := G.Grad(out.loss, learned...)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	for _, p := range out.params {
+		if p.node != nil {
+			p.grad, grads = grads[0], grads[1:]
+		}
+	}
+	outputs := G.Nodes{out.loss}
+	for _, p := range out.params {
+		if p.grad != nil {
+			outputs = append(outputs, p.grad)
+		}
+	}
+	// Compiled for these outputs only: nothing else is computed.
+	prog, locations, err := G.CompileFunction(b.g, append(G.Nodes{out.x, target}, learned...), outputs)
+	if err != nil {
+		return err
 	}
 	out.vm = G.NewTapeMachine(b.g, G.WithPrecompiled(prog, locations))
-	return out, nil
+	return nil
+}
+
+// fuses reports whether a convolution pools what it makes in one go: the next
+// layer takes the largest of each 2x2 pixels. A convolution with windows of one
+// pixel is a matrix product, which ends in a whole image.
+func fuses(l, next Layer) bool {
+	return l.Kind == Conv && l.Kernel > 1 && next.Kind == MaxPool && next.Kernel == 2 && next.Stride == 2
 }
 
 // builder keeps the first error, so that a graph reads as its formula.
 type builder struct {
-	g   *G.ExprGraph
-	out *graph
-	err error
+	g     *G.ExprGraph
+	graph *graph
+	err   error
 }
 
 func (b *builder) do(n *G.Node, err error) *G.Node {
@@ -91,35 +123,82 @@ func (b *builder) do(n *G.Node, err error) *G.Node {
 	return n
 }
 
-func (b *builder) input(name string, rows, cols int) *G.Node {
-	t := tensor.New(tensor.WithShape(rows, cols), tensor.Of(tensor.Float32))
-	return G.NewMatrix(b.g, tensor.Float32, G.WithShape(rows, cols), G.WithName(name), G.WithValue(t))
+// input is a node with a value; nil gets one with each step.
+func (b *builder) input(name string, v []float32, dims ...int) *G.Node {
+	o := []G.NodeConsOpt{G.WithShape(dims...), G.WithName(name)}
+	if v != nil {
+		o = append(o, G.WithValue(tensor.New(tensor.WithShape(dims...), tensor.WithBacking(v))))
+	}
+	return G.NewTensor(b.g, tensor.Float32, len(dims), o...)
 }
 
-func (g *graph) run() error {
+// parameters adds the tensors of a stage.
+func (b *builder) parameters(st Stage, w Weights) []*parameter {
+	from := len(b.graph.params)
+	for _, shape := range st.tensors(st.Name, st.In) {
+		p := &parameter{Shape: shape, stage: st, data: st.toKernel(w[len(b.graph.params)])}
+		if dims := shape.Dims; len(dims) > 1 {
+			p.decays = true
+			rows := shape.Size() / dims[0]
+			p.node = b.input(shape.Name, p.data, rows, dims[0])
+		} else if shape.Learned {
+			p.node = b.input(shape.Name, p.data, dims...)
+		}
+		b.graph.params = append(b.graph.params, p)
+	}
+	return b.graph.params[from:]
+}
+
+// layer adds the operator of a stage, with the pooling after it when pools.
+func (b *builder) layer(st Stage, x *G.Node, p []*parameter, pools bool) (*G.Node, error) {
+	ws := b.graph.ws
+	var weight, bias *G.Node
+	if len(p) > 0 {
+		weight = p[0].node
+	}
+	if len(p) > 1 {
+		bias = p[1].node
+	}
+	o := operator.ConvOptions{Kernel: st.Kernel, Stride: st.Stride, Padding: st.Padding, ReLU: st.ReLU, Pool: pools}
+	switch st.Kind {
+	case Dense:
+		return operator.Dense(ws, x, weight, bias, st.ReLU)
+	case Conv:
+		return operator.Conv(ws, x, weight, bias, o)
+	case Depthwise:
+		return operator.Depthwise(ws, x, weight, bias, o)
+	case BatchNorm:
+		return operator.BatchNorm(ws, x, weight, bias, operator.BatchNormOptions{Mean: p[2].data, Variance: p[3].data, ReLU: st.ReLU})
+	case MaxPool:
+		return operator.MaxPool(ws, x, st.Kernel, st.Stride)
+	case MeanPool:
+		return operator.MeanPool(ws, x)
+	case Dropout:
+		return operator.Dropout(ws, x, st.Rate)
+	}
+	return nil, fmt.Errorf("a layer of kind %q has no operator", st.Kind)
+}
+
+// run computes loss and gradients of the first rows of inputs and of target.
+func (g *graph) run(inputs []float32, rows int, seed uint64) error {
+	size := g.spec.Inputs()
+	all := g.batch * size
+	switch {
+	case cap(inputs) >= all: // rows beyond those in use are not looked at
+		inputs = inputs[:all]
+	default:
+		if g.whole == nil {
+			g.whole = make([]float32, all)
+		}
+		copy(g.whole, inputs[:rows*size])
+		inputs = g.whole
+	}
+	if err := G.Let(g.x, tensor.New(tensor.WithShape(g.x.Shape()...), tensor.WithBacking(inputs))); err != nil {
+		return err
+	}
+	g.ws.Begin(rows, seed)
 	g.vm.Reset()
 	return g.vm.RunAll()
-}
-
-func (g *graph) loss() float64            { return float64(g.lossOut.Data().(float32)) }
-func (g *graph) logits() []float32        { return data(g.logit) }
-func (g *graph) gradient(i int) []float32 { return data(g.grads[i].Value()) }
-
-// norm is the 2-norm over all gradients.
-func (g *graph) norm() float64 {
-	var sum float64
-	for i := range g.grads {
-		for row := g.gradient(i); len(row) > 0; {
-			part := row[:min(len(row), 256)] // short float32 sums keep their digits
-			row = row[len(part):]
-			var s float32
-			for _, v := range part {
-				s += v * v
-			}
-			sum += float64(s)
-		}
-	}
-	return math.Sqrt(sum)
 }
 
 func (g *graph) close() error { return g.vm.Close() }

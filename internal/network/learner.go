@@ -8,15 +8,25 @@ import (
 )
 
 // Learner trains one network: a Gorgonia graph of fixed batch size with its
-// gradients, and the optimiser's state. It is not safe for concurrent use.
+// gradients, and the optimiser. It is not safe for concurrent use.
 //
-// Nothing in it is random, and matrix products sum in a fixed order, so that
-// the same weights and batches give the same weights.
+// Nothing in it is random but dropout, which follows from the seed of each
+// batch, and sums are taken in a fixed order: the same weights and batches give
+// the same weights.
 type Learner struct {
-	spec     Spec
-	batch    int
-	graph    *graph
-	velocity [][]float32 // a tensor of the graph, its orientation
+	spec    Spec
+	batch   int
+	graph   *graph
+	descent *descent
+}
+
+// Batch is what one step learns from.
+type Batch struct {
+	Inputs    []float32 // a row of Spec.Inputs() values a sample; capacity for a whole batch saves a copy
+	Labels    []int     // a class a sample; their number is that of the samples
+	Weights   []float32 // of each sample in the loss, at least 0; nil is 1 each
+	Smoothing float64   // share of a target spread over all classes (Szegedy et al., 2016), 0 to below 1
+	Seed      uint64    // of dropout
 }
 
 // Stats is what one step saw.
@@ -26,9 +36,13 @@ type Stats struct {
 	Correct float64 // weight of the samples that were classified right
 }
 
+// ErrDiverged means that the loss or a gradient is not a finite number any more.
+var ErrDiverged = fmt.Errorf("training diverged")
+
 // NewLearner builds the graph for batches of up to batch samples, starting from
-// w (copied) and, when resuming, from the velocities that State gave.
-func NewLearner(s Spec, batch int, w, velocity Weights) (*Learner, error) {
+// w (copied) with an optimiser of a kind, [SGD] or [Adam], which goes on from
+// state; the zero state begins anew.
+func NewLearner(s Spec, batch int, w Weights, kind string, state OptimiserState) (*Learner, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
@@ -38,133 +52,126 @@ func NewLearner(s Spec, batch int, w, velocity Weights) (*Learner, error) {
 	if err := w.Check(s); err != nil {
 		return nil, err
 	}
-	g, err := newGraph(s, batch)
+	if err := state.check(s, kind); err != nil {
+		return nil, err
+	}
+	g, err := newGraph(s, batch, w)
 	if err != nil {
 		return nil, fmt.Errorf("network: build graph: %w", err)
 	}
-	l := &Learner{spec: s, batch: batch, graph: g}
-	for i, p := range g.params {
-		transpose(w[i], p)
-		l.velocity = append(l.velocity, make([]float32, len(p)))
-	}
-	if velocity != nil {
-		if err := velocity.Check(s); err != nil {
-			return nil, fmt.Errorf("network: optimiser state: %w", err)
-		}
-		for i, v := range l.velocity {
-			transpose(velocity[i], v)
-		}
-	}
-	return l, nil
+	return &Learner{spec: s, batch: batch, graph: g, descent: newDescent(kind, g.params, state)}, nil
 }
 
-// Batch is the largest number of samples a step takes.
-func (l *Learner) Batch() int { return l.batch }
-
-// Input is where the rows of the next step go: batch x inputs. Its contents
-// stay between steps.
-func (l *Learner) Input() []float32 { return l.graph.x }
-
-// Step runs the first len(labels) rows of Input forward and backward and moves
-// the weights. The loss is the mean cross-entropy weighted by weights (nil for
-// even ones), so a row of weight 0 changes nothing; rows beyond len(labels)
-// have weight 0. When the loss is not finite the weights stay as they were, and
-// the error says so.
-func (l *Learner) Step(labels []int, weights []float32, o SGD) (Stats, error) {
-	st, err := l.gradients(labels, weights)
+// Step runs the samples forward and backward and moves the weights, and the
+// running statistics of batch normalisation. The loss is the mean cross-entropy
+// weighted by the samples' weights, so one of weight 0 changes nothing (but what
+// batch normalisation sees). When loss or gradients are not finite all stays as
+// it was, and the error, [ErrDiverged], says what was not.
+func (l *Learner) Step(b Batch, o Optimiser) (Stats, error) {
+	if err := o.validate(l.descent.kind); err != nil {
+		return Stats{}, err
+	}
+	st, err := l.gradients(b)
 	if err != nil || st.Weight == 0 {
 		return st, err
 	}
-	scale := float32(1)
-	if o.MaxNorm > 0 {
-		scale = o.scale(l.graph.norm())
+	if err := l.descent.step(o); err != nil {
+		return st, err
 	}
-	for i, w := range l.graph.params {
-		o.step(w, l.graph.gradient(i), l.velocity[i], scale, i%2 == 0)
-	}
+	l.graph.ws.Commit()
 	return st, nil
 }
 
-// gradients runs the graph; the gradients are then in l.graph.
-func (l *Learner) gradients(labels []int, weights []float32) (Stats, error) {
+// gradients runs the graph; the gradients are then in its parameters.
+func (l *Learner) gradients(b Batch) (Stats, error) {
+	st, err := l.check(b)
+	if err != nil || st.Weight == 0 {
+		return st, err
+	}
 	g, classes := l.graph, l.spec.Classes
-	if len(labels) > l.batch || (weights != nil && len(weights) != len(labels)) {
-		return Stats{}, fmt.Errorf("network: step: %d labels, %d weights, want at most %d of each: %w", len(labels), len(weights), l.batch, dg.ErrInvalid)
-	}
-	var st Stats
-	weight := func(i int) float64 {
-		if weights == nil {
-			return 1
+	for i, label := range b.Labels {
+		row, share := g.target[i*classes:][:classes], b.weight(i)/st.Weight
+		for j := range row {
+			row[j] = float32(share * b.Smoothing / float64(classes))
 		}
-		return float64(weights[i])
+		row[label] = float32(share * (1 - b.Smoothing + b.Smoothing/float64(classes)))
 	}
-	for i, label := range labels {
-		if label < 0 || label >= classes || !(weight(i) >= 0) {
-			return st, fmt.Errorf("network: step: row %d has label %d and weight %g, want 0 to %d and at least 0: %w", i, label, weight(i), classes-1, dg.ErrInvalid)
-		}
-		st.Weight += weight(i)
-	}
-	if st.Weight == 0 {
-		return st, nil
-	}
-	clear(g.target)
-	for i, label := range labels {
-		g.target[i*classes+label] = float32(weight(i) / st.Weight)
-	}
-	clear(g.x[len(labels)*l.spec.Inputs():])
-	if err := g.run(); err != nil {
+	if err := g.run(b.Inputs, len(b.Labels), b.Seed); err != nil {
 		return st, fmt.Errorf("network: step: %w", err)
 	}
-	st.Loss = g.loss()
+	st.Loss = float64(g.loss.Value().Data().(float32))
 	if math.IsNaN(st.Loss) || math.IsInf(st.Loss, 0) {
-		return st, fmt.Errorf("network: step: loss is %v: %w", st.Loss, ErrDiverged)
+		return st, fmt.Errorf("network: step: loss is %v: %s: %w", st.Loss, l.blame(b), ErrDiverged)
 	}
-	logits := g.logits()
-	for i, label := range labels {
+	logits := data(g.logits.Value())
+	for i, label := range b.Labels {
 		if Argmax(logits[i*classes:][:classes]) == label {
-			st.Correct += weight(i)
+			st.Correct += b.weight(i)
 		}
 	}
 	return st, nil
 }
 
-// ErrDiverged means that the loss is not a finite number any more.
-var ErrDiverged = fmt.Errorf("training diverged")
+func (b Batch) weight(i int) float64 {
+	if b.Weights == nil {
+		return 1
+	}
+	return float64(b.Weights[i])
+}
+
+// check refuses a batch that does not fit, and adds up its weights.
+func (l *Learner) check(b Batch) (Stats, error) {
+	var st Stats
+	n := len(b.Labels)
+	if n > l.batch || b.Weights != nil && len(b.Weights) != n {
+		return st, fmt.Errorf("network: step: %d labels, %d weights, want at most %d of each: %w", n, len(b.Weights), l.batch, dg.ErrInvalid)
+	}
+	if len(b.Inputs) < n*l.spec.Inputs() {
+		return st, fmt.Errorf("network: step: %d values for %d samples, want %d each: %w", len(b.Inputs), n, l.spec.Inputs(), dg.ErrInvalid)
+	}
+	if !(b.Smoothing >= 0 && b.Smoothing < 1) {
+		return st, fmt.Errorf("network: step: smoothing %g, want 0 to below 1: %w", b.Smoothing, dg.ErrInvalid)
+	}
+	for i, label := range b.Labels {
+		if w := b.weight(i); label < 0 || label >= l.spec.Classes || !(w >= 0 && w <= math.MaxFloat32) {
+			return st, fmt.Errorf("network: step: row %d has label %d and weight %g, want 0 to %d and a finite number of at least 0: %w", i, label, w, l.spec.Classes-1, dg.ErrInvalid)
+		}
+		st.Weight += b.weight(i)
+	}
+	return st, nil
+}
+
+// blame says where a loss that is not finite comes from.
+func (l *Learner) blame(b Batch) string {
+	size := l.spec.Inputs()
+	if i := notFinite(b.Inputs[:len(b.Labels)*size]); i >= 0 {
+		return fmt.Sprintf("row %d of the inputs has the value %v", i/size, b.Inputs[i])
+	}
+	largest, name := float32(0), ""
+	for _, p := range l.graph.params {
+		if i := notFinite(p.data); i >= 0 {
+			return fmt.Sprintf("%s has the value %v", p.Name, p.data[i])
+		}
+		for _, v := range p.data {
+			if v = max(v, -v); v > largest {
+				largest, name = v, p.Name
+			}
+		}
+	}
+	return fmt.Sprintf("the logits are not finite, and the largest weight is %.3g, in %s", largest, name)
+}
 
 // Weights copies the weights out.
-func (l *Learner) Weights() Weights { return l.export(l.graph.params) }
-
-// Velocity copies the optimiser's state out, for a checkpoint.
-func (l *Learner) Velocity() Weights { return l.export(l.velocity) }
-
-// Close frees the graph's machine.
-func (l *Learner) Close() error { return l.graph.close() }
-
-func (l *Learner) export(from [][]float32) Weights {
-	layout := l.spec.Layout()
-	out := make(Weights, len(layout))
-	for i, shape := range layout {
-		out[i] = Tensor{shape.Name, shape.Dims, make([]float32, shape.Size())}
-		back := shape.Dims
-		if len(back) == 2 {
-			back = []int{back[1], back[0]}
-		}
-		transpose(Tensor{Shape: back, Data: from[i]}, out[i].Data)
+func (l *Learner) Weights() Weights {
+	out := make(Weights, 0, len(l.graph.params))
+	for _, p := range l.graph.params {
+		out = append(out, p.stage.fromKernel(p.Shape, p.data))
 	}
 	return out
 }
 
-// transpose copies src into dst, rows becoming columns: the graph multiplies by
-// [in, out], files and inference use [out, in]. Vectors are copied as they are.
-func transpose(src Tensor, dst []float32) {
-	if len(src.Shape) != 2 {
-		copy(dst, src.Data)
-		return
-	}
-	rows, cols := src.Shape[0], src.Shape[1]
-	for r := range rows {
-		for c, v := range src.Data[r*cols:][:cols] {
-			dst[c*rows+r] = v
-		}
-	}
-}
+// State copies the optimiser's state out, for a checkpoint.
+func (l *Learner) State() OptimiserState { return l.descent.state() }
+
+// Close frees the graph's machine.
+func (l *Learner) Close() error { return l.graph.close() }

@@ -4,190 +4,142 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	dg "driftgate"
+	"driftgate/internal/kernel"
+	naive "driftgate/internal/network/operator/operatortest"
 )
 
-// reference is the same network in float64, written for reading: nothing of it
-// is shared with the code under test.
-type reference struct {
-	spec   Spec
-	params [][]float64 // in the order and orientation of Weights
-}
-
-func newReference(s Spec, w Weights) *reference {
-	r := &reference{spec: s}
-	for _, t := range w {
-		p := make([]float64, len(t.Data))
-		for i, v := range t.Data {
-			p[i] = float64(v)
-		}
-		r.params = append(r.params, p)
-	}
-	return r
-}
-
-func (r *reference) logits(x []float32) []float64 {
-	h := make([]float64, len(x))
-	for i, v := range x {
-		h[i] = float64(v)
-	}
-	for k := 0; k < len(r.params); k += 2 {
-		w, b := r.params[k], r.params[k+1]
-		y := make([]float64, len(b))
-		for o := range y {
-			y[o] = b[o]
-			for i, v := range h {
-				y[o] += w[o*len(h)+i] * v
-			}
-			if k < len(r.params)-2 {
-				y[o] = max(0, y[o])
-			}
-		}
-		h = y
-	}
-	return h
-}
-
-// loss is the weighted mean cross-entropy.
-func (r *reference) loss(x []float32, labels []int, weights []float32) float64 {
-	var sum, total float64
-	for i, label := range labels {
-		l := r.logits(x[i*r.spec.Inputs():][:r.spec.Inputs()])
-		var z float64
-		for _, v := range l {
-			z += math.Exp(v - l[label])
-		}
-		sum += float64(weights[i]) * math.Log(z)
-		total += float64(weights[i])
-	}
-	return sum / total
-}
-
-var small = MLP(Flat(7), []int{6, 5}, 4)
-
-// batchOf draws n rows; some weights are 0, some large.
-func batchOf(s Spec, n int, rng *rand.Rand) (x []float32, labels []int, weights []float32) {
-	for range n * s.Inputs() {
-		x = append(x, float32(rng.NormFloat64()))
-	}
-	for i := range n {
-		labels = append(labels, rng.IntN(s.Classes))
-		weights = append(weights, []float32{1, 0.3, 0, 2.5}[i%4])
-	}
-	return x, labels, weights
-}
-
-func learner(t testing.TB, s Spec, batch int, w, velocity Weights) *Learner {
-	t.Helper()
-	l, err := NewLearner(s, batch, w, velocity)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
 func TestGradientsMatchFiniteDifferencesOfTheWholeModel(t *testing.T) {
-	for _, s := range []Spec{small, MLP(Flat(3), nil, 2), MLP(Flat(5), []int{3}, 3), MLP(Flat(9), []int{8}, 10)} {
+	specs := map[string]Spec{"linear": MLP(Flat(3), nil, 2), "narrow": MLP(Flat(5), []int{3}, 3), "many classes": MLP(Flat(9), []int{8}, 10)}
+	for name, s := range smallNetworks {
+		specs[name] = s
+	}
+	for name, s := range specs {
 		rng := rand.New(rand.NewPCG(7, uint64(s.Inputs())))
-		w := NewWeights(s, rng)
-		for i := range w { // biases too, so that no gradient is trivially zero
-			for j := range w[i].Data {
-				w[i].Data[j] += float32(rng.NormFloat64() * 0.3)
+		w := moved(s, rng)
+		b := batchOf(s, 6, rng)
+		b.Smoothing = .1
+		ref := newReference(s, w)
+		wantLoss := ref.loss(b)
+		var want [][]float64
+		for i, shape := range s.Layout() {
+			var d []float64
+			if shape.Learned {
+				d = naive.Differences(ref.params[i], func() float64 { return ref.loss(b) })
 			}
+			want = append(want, d)
 		}
-		x, labels, weights := batchOf(s, 6, rng)
-		l := learner(t, s, 8, w, nil) // two rows of padding
-		for round := range 3 {        // the machine must give the same each time
-			copy(l.Input(), x)
-			st, err := l.gradients(labels, weights)
+		for _, path := range kernel.Paths() {
+			func() {
+				defer kernel.Force(path)()
+				l := learner(t, s, 8, w, SGD, OptimiserState{}) // two rows of room
+				for round := range 3 {                          // the machine must give the same each time
+					st, err := l.gradients(b)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if math.Abs(st.Loss-wantLoss) > 1e-5*math.Max(1, wantLoss) {
+						t.Fatalf("%s, %v: loss %v, reference %v", name, path, st.Loss, wantLoss)
+					}
+					for i, p := range l.graph.params {
+						if !p.Learned {
+							continue
+						}
+						if off := naive.Apart(p.gradient(), want[i]); !(off <= 1e-5) {
+							t.Errorf("%s, %v, round %d, %s: the gradient is %.2g of its norm off finite differences, want at most 1e-5", name, path, round, p.Name, off)
+						}
+					}
+				}
+			}()
+		}
+	}
+}
+
+func TestRowsBeyondTheBatchAndWeightZeroChangeNothing(t *testing.T) {
+	for name, s := range smallNetworks {
+		rng := rand.New(rand.NewPCG(3, 3))
+		w := moved(s, rng)
+		b := batchOf(s, 5, rng)
+		b.Weights = nil
+		step := func(batch int, b Batch) (Stats, Weights) {
+			l := learner(t, s, batch, w, SGD, OptimiserState{})
+			full := batchOf(s, batch, rand.New(rand.NewPCG(8, 8))) // what an earlier batch left must not count
+			if _, err := l.Step(full, Optimiser{}); err != nil {
+				t.Fatal(err)
+			}
+			for _, st := range s.Stages() { // but running statistics, which it moves
+				if st.Kind == BatchNorm {
+					for _, at := range st.Tensors[2:] {
+						copy(l.graph.params[at].data, w[at].Data)
+					}
+				}
+			}
+			st, err := l.Step(b, Optimiser{LearningRate: 0.1})
 			if err != nil {
 				t.Fatal(err)
 			}
-			ref := newReference(s, w)
-			if want := ref.loss(x, labels, weights); math.Abs(st.Loss-want) > 1e-5*math.Max(1, want) {
-				t.Fatalf("%v: loss %v, reference %v", s, st.Loss, want)
+			return st, l.Weights()
+		}
+		a, wa := step(5, b)
+		roomy := b
+		roomy.Inputs = append(slices.Clone(b.Inputs), slices.Repeat([]float32{float32(math.NaN())}, 4*s.Inputs())...)[:len(b.Inputs)]
+		got := map[string]Batch{"fewer rows": b, "a buffer with room": roomy}
+		if !slices.ContainsFunc(s.Layers, func(l Layer) bool { return l.Kind == BatchNorm }) {
+			junk := b
+			junk.Inputs = append(slices.Clone(b.Inputs), slices.Repeat([]float32{5}, 2*s.Inputs())...)
+			junk.Labels = append(slices.Clone(b.Labels), 0, 1)
+			junk.Weights = []float32{2, 2, 2, 2, 2, 0, 0}
+			got["weight zero"] = junk
+		}
+		for what, b := range got {
+			st, weights := step(9, b)
+			if math.Abs(st.Loss-a.Loss) > 1e-6 {
+				t.Errorf("%s, %s: loss %v, alone %v", name, what, st.Loss, a.Loss)
 			}
-			checkGradients(t, ref, l, x, labels, weights, round)
-		}
-	}
-}
-
-func checkGradients(t *testing.T, ref *reference, l *Learner, x []float32, labels []int, weights []float32, round int) {
-	t.Helper()
-	const h = 1e-5
-	for k, p := range ref.params {
-		var diff, norm float64
-		shape := l.spec.Layout()[k]
-		for j := range p {
-			old := p[j]
-			p[j] = old + h
-			up := ref.loss(x, labels, weights)
-			p[j] = old - h
-			down := ref.loss(x, labels, weights)
-			p[j] = old
-			want := (up - down) / (2 * h)
-			at := j
-			if len(shape.Dims) == 2 { // the graph holds [in, out]
-				at = j%shape.Dims[1]*shape.Dims[0] + j/shape.Dims[1]
+			if d := distance(weights, wa); d > 1e-6 {
+				t.Errorf("%s, %s: weights differ from the full batch's by %g", name, what, d)
 			}
-			got := float64(l.graph.gradient(k)[at])
-			diff += (got - want) * (got - want)
-			norm += want * want
-		}
-		if rel := math.Sqrt(diff / norm); !(rel < 1e-5) {
-			t.Errorf("%v, round %d, %s: gradient differs from finite differences by %.2g of its norm, want at most 1e-5", l.spec, round, shape.Name, rel)
 		}
 	}
 }
 
-func TestPaddingAndWeightZeroChangeNothing(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 3))
-	w := NewWeights(small, rng)
-	x, labels, _ := batchOf(small, 3, rng)
-	step := func(batch int, x []float32, labels []int, weights []float32) (Stats, Weights) {
-		l := learner(t, small, batch, w, nil)
-		for i := range l.Input() {
-			l.Input()[i] = 1e30 // what an earlier batch left must not count
+func TestRunningStatisticsFollowTheBatches(t *testing.T) {
+	for name, s := range smallNetworks {
+		rng := rand.New(rand.NewPCG(4, 4))
+		w := moved(s, rng)
+		l := learner(t, s, 8, w, SGD, OptimiserState{})
+		want := newReference(s, w).params
+		for range 3 {
+			b := batchOf(s, 8, rng)
+			_, means, variances := newReference(s, w).logits(naive.Wide(b.Inputs))
+			values, k := 0, 0
+			for _, st := range s.Stages() {
+				if st.Kind != BatchNorm {
+					continue
+				}
+				values = 8 * st.In.Height * st.In.Width
+				for c := range means[k] {
+					mean, variance := &want[st.Tensors[2]][c], &want[st.Tensors[3]][c]
+					*mean = .9**mean + .1*means[k][c]
+					*variance = .9**variance + .1*variances[k][c]*float64(values)/float64(values-1)
+				}
+				k++
+			}
+			if _, err := l.Step(b, Optimiser{}); err != nil { // rate 0: the weights stay
+				t.Fatal(err)
+			}
 		}
-		copy(l.Input(), x)
-		st, err := l.Step(labels, weights, SGD{LearningRate: 0.1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return st, l.Weights()
-	}
-	a, wa := step(3, x, labels, nil)
-	b, wb := step(9, x, labels, nil)
-	junk := append(slices.Clone(x), make([]float32, 2*small.Inputs())...)
-	for i := len(x); i < len(junk); i++ {
-		junk[i] = 5
-	}
-	c, wc := step(9, junk, append(slices.Clone(labels), 0, 1), []float32{2, 2, 2, 0, 0})
-	for name, got := range map[string]struct {
-		Stats
-		Weights
-	}{"padded": {b, wb}, "weight zero": {c, wc}} {
-		if math.Abs(got.Loss-a.Loss) > 1e-6 {
-			t.Errorf("%s: loss %v, alone %v", name, got.Loss, a.Loss)
-		}
-		if d := distance(got.Weights, wa); d > 1e-6 {
-			t.Errorf("%s: weights differ from the full batch's by %g", name, d)
+		for i, got := range l.Weights() {
+			if strings.Contains(got.Name, "running") && naive.Apart(got.Data, want[i]) > 1e-5 {
+				t.Errorf("%s: %s is %.2g of its norm off", name, got.Name, naive.Apart(got.Data, want[i]))
+			}
 		}
 	}
-}
-
-func distance(a, b Weights) float64 {
-	var d float64
-	for i := range a {
-		for j := range a[i].Data {
-			d = math.Max(d, math.Abs(float64(a[i].Data[j]-b[i].Data[j])))
-		}
-	}
-	return d
 }
 
 func TestLossIsFiniteForLogitsFarApart(t *testing.T) {
@@ -195,111 +147,153 @@ func TestLossIsFiniteForLogitsFarApart(t *testing.T) {
 	// largest: here that gives infinity.
 	s := MLP(Flat(1), nil, 2)
 	w := Weights{{"layers.0.weight", []int{2, 1}, []float32{1, -1}}, {"layers.0.bias", []int{2}, []float32{0, 0}}}
-	l := learner(t, s, 2, w, nil)
-	copy(l.Input(), []float32{-500, 500})
-	st, err := l.Step([]int{1, 1}, nil, SGD{})
+	l := learner(t, s, 2, w, SGD, OptimiserState{})
+	st, err := l.Step(Batch{Inputs: []float32{-500, 500}, Labels: []int{1, 1}}, Optimiser{})
 	if err != nil || math.Abs(st.Loss-500) > 1e-3 || st.Correct != 1 {
 		t.Errorf("logits (-500,500),(500,-500), labels 1,1: %+v, %v; want a loss of 500 and one correct", st, err)
 	}
 }
 
-func TestDivergenceIsAnErrorAndKeepsTheWeights(t *testing.T) {
-	w := NewWeights(small, rand.New(rand.NewPCG(1, 1)))
-	l := learner(t, small, 1, w, nil)
-	l.Input()[0] = float32(math.NaN())
-	if _, err := l.Step([]int{0}, nil, SGD{LearningRate: 1}); !errors.Is(err, ErrDiverged) {
-		t.Errorf("error %v, want ErrDiverged", err)
-	}
-	if d := distance(l.Weights(), w); d != 0 {
-		t.Errorf("weights moved by %g", d)
+func TestDivergenceIsAnErrorThatNamesItsPlaceAndKeepsEverything(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(w Weights, b *Batch)
+		want   string
+	}{
+		"an input that is no number": {func(_ Weights, b *Batch) { b.Inputs[1] = float32(math.NaN()) }, "row 0 of the inputs"},
+		"logits that overflow":       {func(w Weights, _ *Batch) { scale(w[2].Data, 1e30); scale(w[4].Data, 1e30) }, "largest weight"},
+		"a gradient too long":        {func(w Weights, _ *Batch) { scale(w[4].Data, 1e37) }, "of length"},
+		"a gradient that overflows": {func(w Weights, b *Batch) {
+			scale(b.Inputs, 1e4)
+			scale(w[0].Data, 1e-4)
+			scale(w[4].Data, 1e36)
+		}, "gradient of layers.0.weight"},
+	} {
+		rng := rand.New(rand.NewPCG(1, 1))
+		w := NewWeights(smallNorm, rng)
+		s := smallNorm
+		if name != "an input that is no number" {
+			s = smallMLP
+			w = NewWeights(s, rng)
+		}
+		b := batchOf(s, 3, rng)
+		tt.change(w, &b)
+		for _, kind := range []string{SGD, Adam} {
+			l := learner(t, s, 3, w, kind, OptimiserState{})
+			before := l.State()
+			_, err := l.Step(b, Optimiser{Kind: kind, LearningRate: 1})
+			if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: error %v, want ErrDiverged with %q", name, err, tt.want)
+			}
+			if d := distance(l.Weights(), w); d != 0 {
+				t.Errorf("%s: weights moved by %g", name, d)
+			}
+			if after := l.State(); after.Steps != before.Steps || distance(after.Moments[0], before.Moments[0]) != 0 {
+				t.Errorf("%s: the optimiser moved", name)
+			}
+		}
 	}
 }
 
-func TestStepRefusesBadLabelsAndWeights(t *testing.T) {
-	l := learner(t, small, 2, NewWeights(small, rand.New(rand.NewPCG(1, 1))), nil)
-	for name, f := range map[string]func() error{
-		"label out of range":  func() error { _, err := l.Step([]int{4}, nil, SGD{}); return err },
-		"negative label":      func() error { _, err := l.Step([]int{-1}, nil, SGD{}); return err },
-		"negative weight":     func() error { _, err := l.Step([]int{0}, []float32{-1}, SGD{}); return err },
-		"weight not a number": func() error { _, err := l.Step([]int{0}, []float32{float32(math.NaN())}, SGD{}); return err },
-		"too many rows":       func() error { _, err := l.Step([]int{0, 0, 0}, nil, SGD{}); return err },
-		"too few weights":     func() error { _, err := l.Step([]int{0, 0}, []float32{1}, SGD{}); return err },
+func scale(x []float32, by float32) {
+	for i := range x {
+		x[i] *= by
+	}
+}
+
+func TestStepRefusesWhatDoesNotFit(t *testing.T) {
+	l := learner(t, smallMLP, 2, NewWeights(smallMLP, rand.New(rand.NewPCG(1, 1))), SGD, OptimiserState{})
+	x := make([]float32, 3*7)
+	nan := math.NaN()
+	for name, tt := range map[string]struct {
+		b Batch
+		o Optimiser
+	}{
+		"label out of range":      {Batch{Inputs: x, Labels: []int{4}}, Optimiser{}},
+		"negative label":          {Batch{Inputs: x, Labels: []int{-1}}, Optimiser{}},
+		"negative weight":         {Batch{Inputs: x, Labels: []int{0}, Weights: []float32{-1}}, Optimiser{}},
+		"weight not a number":     {Batch{Inputs: x, Labels: []int{0}, Weights: []float32{float32(nan)}}, Optimiser{}},
+		"infinite weight":         {Batch{Inputs: x, Labels: []int{0}, Weights: []float32{float32(math.Inf(1))}}, Optimiser{}},
+		"too many rows":           {Batch{Inputs: x, Labels: []int{0, 0, 0}}, Optimiser{}},
+		"too few weights":         {Batch{Inputs: x, Labels: []int{0, 0}, Weights: []float32{1}}, Optimiser{}},
+		"too few values":          {Batch{Inputs: x[:13], Labels: []int{0, 0}}, Optimiser{}},
+		"smoothing of everything": {Batch{Inputs: x, Labels: []int{0}, Smoothing: 1}, Optimiser{}},
+		"smoothing not a number":  {Batch{Inputs: x, Labels: []int{0}, Smoothing: nan}, Optimiser{}},
+		"another optimiser":       {Batch{Inputs: x, Labels: []int{0}}, Optimiser{Kind: Adam}},
+		"rate not a number":       {Batch{Inputs: x, Labels: []int{0}}, Optimiser{LearningRate: nan}},
+		"momentum 1":              {Batch{Inputs: x, Labels: []int{0}}, Optimiser{Momentum: 1}},
+		"negative decay":          {Batch{Inputs: x, Labels: []int{0}}, Optimiser{WeightDecay: -1}},
+		"infinite norm":           {Batch{Inputs: x, Labels: []int{0}}, Optimiser{MaxNorm: math.Inf(1)}},
 	} {
-		if err := f(); !errors.Is(err, dg.ErrInvalid) {
+		if _, err := l.Step(tt.b, tt.o); !errors.Is(err, dg.ErrInvalid) {
 			t.Errorf("%s: error %v, want ErrInvalid", name, err)
 		}
 	}
 }
 
-func TestSameSeedGivesTheSameWeightsAndResumeIsExact(t *testing.T) {
-	train := func(stopAt int) Weights {
-		rng := rand.New(rand.NewPCG(5, 5))
-		s := MLP(Flat(20), []int{16, 8}, 4)
-		w, velocity := NewWeights(s, rng), Weights(nil)
-		l := learner(t, s, 16, w, velocity)
-		for step := range 40 {
-			if step == stopAt { // through copies, as a checkpoint does
-				l = learner(t, s, 16, l.Weights(), l.Velocity())
-			}
-			x, labels, weights := batchOf(s, 16, rng)
-			copy(l.Input(), x)
-			if _, err := l.Step(labels, weights, SGD{LearningRate: 0.05, Momentum: 0.9, WeightDecay: 1e-3}); err != nil {
-				t.Fatal(err)
-			}
+func TestNewLearnerRefusesWhatDoesNotFit(t *testing.T) {
+	w := NewWeights(smallMLP, rand.New(rand.NewPCG(1, 1)))
+	learned := w.Clone()
+	for name, f := range map[string]func() (*Learner, error){
+		"no batch":             func() (*Learner, error) { return NewLearner(smallMLP, 0, w, SGD, OptimiserState{}) },
+		"an unknown optimiser": func() (*Learner, error) { return NewLearner(smallMLP, 1, w, "rmsprop", OptimiserState{}) },
+		"weights of another":   func() (*Learner, error) { return NewLearner(smallCNN, 1, w, SGD, OptimiserState{}) },
+		"moments of another":   func() (*Learner, error) { return NewLearner(smallMLP, 1, w, SGD, OptimiserState{1, []Weights{w[:2]}}) },
+		"too few moments": func() (*Learner, error) {
+			return NewLearner(smallMLP, 1, w, Adam, OptimiserState{1, []Weights{learned}})
+		},
+		"steps without a moment": func() (*Learner, error) { return NewLearner(smallMLP, 1, w, SGD, OptimiserState{Steps: 3}) },
+	} {
+		if _, err := f(); !errors.Is(err, dg.ErrInvalid) {
+			t.Errorf("%s: error %v, want ErrInvalid", name, err)
 		}
-		return l.Weights()
-	}
-	a, b, c := train(-1), train(-1), train(17)
-	if d := distance(a, b); d != 0 {
-		t.Errorf("two runs of one seed differ by %g, want 0", d)
-	}
-	if d := distance(a, c); d != 0 {
-		t.Errorf("a resumed run differs by %g, want 0", d)
-	}
-	if err := a.Check(MLP(Flat(20), []int{16, 8}, 4)); err != nil {
-		t.Error(err)
 	}
 }
 
-func TestSGDFollowsItsFormula(t *testing.T) {
-	w, g, v := []float32{1, -2}, []float32{0.5, 0.25}, []float32{0.1, 0}
-	SGD{LearningRate: 0.1, Momentum: 0.9, WeightDecay: 0.01}.step(w, g, v, 1, true)
-	// v0 = .9*.1 + .5 + .01*1 = .6; v1 = .25 - .02 = .23
-	want := []float64{1 - 0.06, -2 - 0.023}
-	for i := range w {
-		if math.Abs(float64(w[i])-want[i]) > 1e-6 {
-			t.Errorf("w[%d] = %v, want %v", i, w[i], want[i])
+// dropped is a network in which everything that must resume is at work.
+var dropped = Spec{Architecture: "dropped", Input: Size{10, 10, 3}, Classes: 4, Layers: []Layer{
+	{Kind: Conv, Units: 8, Kernel: 3, Stride: 1, Padding: 1}, {Kind: BatchNorm, ReLU: true}, {Kind: Dropout, Rate: .2},
+	{Kind: Conv, Units: 6, Kernel: 3, Stride: 1, Padding: 1, Bias: true, ReLU: true}, {Kind: MaxPool, Kernel: 2, Stride: 2},
+	{Kind: Conv, Units: 7, Kernel: 1, Stride: 1, Bias: true, ReLU: true},
+	{Kind: Depthwise, Kernel: 3, Stride: 1, Padding: 1}, {Kind: BatchNorm, ReLU: true},
+	{Kind: Dense, Units: 16, Bias: true, ReLU: true}, {Kind: Dropout, Rate: .5}, {Kind: Dense, Units: 4, Bias: true},
+}}
+
+func TestSameSeedGivesTheSameWeightsOnAnyThreadsAndResumeIsExact(t *testing.T) {
+	for _, o := range []Optimiser{
+		{Kind: SGD, LearningRate: 0.02, Momentum: 0.9, WeightDecay: 1e-3, MaxNorm: 1},
+		{Kind: Adam, LearningRate: 1e-3, Momentum: 0.9, WeightDecay: 1e-2},
+	} {
+		train := func(threads, stopAt int) Weights {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
+			rng := rand.New(rand.NewPCG(5, 5))
+			l := learner(t, dropped, 16, NewWeights(dropped, rng), o.Kind, OptimiserState{})
+			for step := range 12 {
+				if step == stopAt { // through copies, as a checkpoint does
+					l = learner(t, dropped, 16, l.Weights(), o.Kind, l.State())
+				}
+				if _, err := l.Step(batchOf(dropped, 16-step%3, rng), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return l.Weights()
 		}
-	}
-	SGD{LearningRate: 1, WeightDecay: 1}.step(w, []float32{0, 0}, []float32{0, 0}, 1, false)
-	if math.Abs(float64(w[0])-want[0]) > 1e-6 {
-		t.Errorf("a bias decayed to %v", w[0])
+		a := train(1, -1)
+		for name, b := range map[string]Weights{"a second run": train(1, -1), "two threads": train(2, -1), "five threads": train(5, -1), "a resumed run": train(1, 7)} {
+			if d := distance(a, b); d != 0 {
+				t.Errorf("%s: %s differs by %g, want 0", o.Kind, name, d)
+			}
+		}
+		if err := a.Check(dropped); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
-func TestLongGradientsAreCutToMaxNorm(t *testing.T) {
-	w := NewWeights(small, rand.New(rand.NewPCG(2, 2)))
-	x, labels, _ := batchOf(small, 4, rand.New(rand.NewPCG(4, 4)))
-	moved := func(maxNorm float64) (length float64) {
-		l := learner(t, small, 4, w, nil)
-		copy(l.Input(), x)
-		if _, err := l.Step(labels, nil, SGD{LearningRate: 1, MaxNorm: maxNorm}); err != nil {
-			t.Fatal(err)
+func TestWeightsComeOutAsTheyWentIn(t *testing.T) {
+	for name, s := range smallNetworks {
+		w := moved(s, rand.New(rand.NewPCG(2, 2)))
+		if d := distance(learner(t, s, 2, w, SGD, OptimiserState{}).Weights(), w); d != 0 {
+			t.Errorf("%s: weights changed by %g", name, d)
 		}
-		for i, after := range l.Weights() {
-			for j, v := range after.Data {
-				length += math.Pow(float64(v-w[i].Data[j]), 2)
-			}
-		}
-		return math.Sqrt(length)
-	}
-	free := moved(0)
-	for _, limit := range []float64{free / 3, free / 50} {
-		if got := moved(limit); math.Abs(got/limit-1) > 1e-3 {
-			t.Errorf("max norm %g: the weights moved by %g", limit, got)
-		}
-	}
-	if got := moved(2 * free); math.Abs(got-free) > 1e-9 {
-		t.Errorf("a gradient of length %g was changed to %g by a limit of %g", free, got, 2*free)
 	}
 }

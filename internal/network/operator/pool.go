@@ -48,7 +48,7 @@ func MaxPool(ws *Workspace, x *G.Node, k, stride int) (*G.Node, error) {
 	return o.layer(x)
 }
 
-// MeanPool gives the mean of each channel over all pixels: [batch, channels].
+// MeanPool gives the mean of each channel over all pixels: an image of one pixel.
 func MeanPool(ws *Workspace, x *G.Node) (*G.Node, error) {
 	height, width, c, err := image("mean pool", x)
 	if err != nil {
@@ -59,7 +59,7 @@ func MeanPool(ws *Workspace, x *G.Node) (*G.Node, error) {
 	}
 	pixels := height * width
 	size := pixels * c
-	o := ws.own("meanPool", tensor.Shape{ws.batch, c}, make([]float32, ws.batch*c), func(y []float32, v [][]float32) {
+	o := ws.own("meanPool", tensor.Shape{ws.batch, 1, 1, c}, make([]float32, ws.batch*c), func(y []float32, v [][]float32) {
 		ws.each(ws.rows*size, func(_, a, b int) {
 			for i := a; i < b; i++ {
 				kernel.MeanRows(y[i*c:][:c], v[0][i*size:][:size], pixels, c)
