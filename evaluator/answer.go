@@ -64,7 +64,7 @@ func (e *Evaluator) answer(ctx context.Context, sh *sheet, vs []*version, see se
 // batch sees and answers a few samples. It writes to their own places only.
 func (sh *sheet) batch(ctx context.Context, cs []*network.Classifier, see see, batch []int, faults []error) error {
 	ways := preparations(cs)
-	inputs := make([][]float32, len(ways)) // a row an image that was read
+	inputs := make([][]byte, len(ways)) // the pixels of each image that was read
 	var read []int
 	for _, i := range batch {
 		if err := ctx.Err(); err != nil {
@@ -80,7 +80,7 @@ func (sh *sheet) batch(ctx context.Context, cs []*network.Classifier, see see, b
 		b := img.Bounds()
 		sh.images[i] = ledger.SuiteImage{ID: sh.samples[i].id, Brightness: dataset.Brightness(img), Width: b.Dx(), Height: b.Dy()}
 		for w, p := range ways {
-			inputs[w] = append(inputs[w], p.Image(img)...)
+			inputs[w] = append(inputs[w], p.Raster(img)...)
 		}
 		read = append(read, i)
 	}
@@ -93,12 +93,12 @@ func (sh *sheet) batch(ctx context.Context, cs []*network.Classifier, see see, b
 	return nil
 }
 
-// classify answers rows of inputs and writes each answer where it belongs.
-func classify(c *network.Classifier, inputs []float32, at []int, answers []answer) error {
+// classify answers images and writes each answer where it belongs.
+func classify(c *network.Classifier, pixels []byte, at []int, answers []answer) error {
 	if len(at) == 0 {
 		return nil
 	}
-	p, err := c.Probabilities(inputs)
+	p, err := c.PixelBatch(pixels)
 	if err != nil {
 		return err
 	}
