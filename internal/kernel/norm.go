@@ -43,10 +43,14 @@ func Moments(sum, squares []float64, x, shift []float32, rows, c int) {
 
 // moments works on len(sum) channels of rows that are c apart.
 func moments(sum, squares []float64, x, shift []float32, rows, c int) {
-	if active == AVX512 {
-		moments512(&sum[0], &squares[0], &x[0], &shift[0], rows, 4*c, len(sum))
-	} else {
-		moments256(&sum[0], &squares[0], &x[0], &shift[0], rows, 4*c, len(sum))
+	for step := stripe(c); rows > 0; rows -= step {
+		n := min(step, rows)
+		if active == AVX512 {
+			moments512(&sum[0], &squares[0], &x[0], &shift[0], n, 4*c, len(sum))
+		} else {
+			moments256(&sum[0], &squares[0], &x[0], &shift[0], n, 4*c, len(sum))
+		}
+		x = x[min(n*c, len(x)):]
 	}
 }
 
@@ -90,10 +94,14 @@ func Affine(y, x, scale, offset []float32, rows, c int, relu bool) {
 
 func affine(y, x, scale, offset []float32, rows int, relu bool) {
 	floor, c := lowest(relu), len(scale)
-	if active == AVX512 {
-		affine512(&y[0], &x[0], &scale[0], &offset[0], rows, 4*c, c, floor)
-	} else {
-		affine256(&y[0], &x[0], &scale[0], &offset[0], rows, 4*c, c, floor)
+	for step := stripe(c); rows > 0; rows -= step {
+		n := min(step, rows)
+		if active == AVX512 {
+			affine512(&y[0], &x[0], &scale[0], &offset[0], n, 4*c, c, floor)
+		} else {
+			affine256(&y[0], &x[0], &scale[0], &offset[0], n, 4*c, c, floor)
+		}
+		y, x = y[n*c:], x[n*c:]
 	}
 }
 
@@ -156,15 +164,19 @@ func AffineGradSums(sum, sumX []float64, dy, x, mean, scale, offset []float32, r
 
 func affineGradSums(sum, sumX []float64, dy, x, mean, scale, offset []float32, rows int, relu bool) {
 	c := len(sum)
-	switch {
-	case active == AVX512 && relu:
-		affineReLUGradSums512(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], &scale[0], &offset[0], rows, 4*c, c)
-	case active == AVX512:
-		affineGradSums512(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], rows, 4*c, c)
-	case relu:
-		affineReLUGradSums256(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], &scale[0], &offset[0], rows, 4*c, c)
-	default:
-		affineGradSums256(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], rows, 4*c, c)
+	for step := stripe(c); rows > 0; rows -= step {
+		n := min(step, rows)
+		switch {
+		case active == AVX512 && relu:
+			affineReLUGradSums512(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], &scale[0], &offset[0], n, 4*c, c)
+		case active == AVX512:
+			affineGradSums512(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], n, 4*c, c)
+		case relu:
+			affineReLUGradSums256(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], &scale[0], &offset[0], n, 4*c, c)
+		default:
+			affineGradSums256(&sum[0], &sumX[0], &dy[0], &x[0], &mean[0], n, 4*c, c)
+		}
+		dy, x = dy[n*c:], x[n*c:]
 	}
 }
 
@@ -217,15 +229,19 @@ func AffineGrad(dx, dy, x, scale, offset, a, b, d []float32, rows, c int, relu b
 
 func affineGrad(dx, dy, x, scale, offset, a, b, d []float32, rows int, relu bool) {
 	c := len(a)
-	switch {
-	case active == AVX512 && relu:
-		affineReLUGrad512(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], &scale[0], &offset[0], rows, 4*c, c)
-	case active == AVX512:
-		affineGrad512(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], rows, 4*c, c)
-	case relu:
-		affineReLUGrad256(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], &scale[0], &offset[0], rows, 4*c, c)
-	default:
-		affineGrad256(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], rows, 4*c, c)
+	for step := stripe(c); rows > 0; rows -= step {
+		n := min(step, rows)
+		switch {
+		case active == AVX512 && relu:
+			affineReLUGrad512(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], &scale[0], &offset[0], n, 4*c, c)
+		case active == AVX512:
+			affineGrad512(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], n, 4*c, c)
+		case relu:
+			affineReLUGrad256(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], &scale[0], &offset[0], n, 4*c, c)
+		default:
+			affineGrad256(&dx[0], &dy[0], &x[0], &a[0], &b[0], &d[0], n, 4*c, c)
+		}
+		dx, dy, x = dx[n*c:], dy[n*c:], x[n*c:]
 	}
 }
 

@@ -65,28 +65,47 @@ func AddRows(sum, x []float32, rows, c int) {
 
 func addRows(sum, x []float32, rows int) {
 	c := len(sum)
-	switch active {
-	case AVX512:
-		addRows512(&sum[0], &x[0], rows, 4*c, c)
-	case AVX2:
-		addRows256(&sum[0], &x[0], rows, 4*c, c)
-	default:
-		for from := 0; from < c; from += widest {
-			to := min(from+widest, c)
-			for r := 0; r < rows; r += 64 {
-				var block [widest]float32
-				for i := r; i < min(r+64, rows); i++ {
-					for j, v := range x[i*c+from : i*c+to] {
-						block[j] += v
-					}
+	if active == Portable {
+		addRowsPortable(sum, x, rows)
+		return
+	}
+	for step := stripe(c); rows > 0; rows -= step {
+		n := min(step, rows)
+		if active == AVX512 {
+			addRows512(&sum[0], &x[0], n, 4*c, c)
+		} else {
+			addRows256(&sum[0], &x[0], n, 4*c, c)
+		}
+		x = x[n*c:]
+	}
+}
+
+func addRowsPortable(sum, x []float32, rows int) {
+	c := len(sum)
+	for from := 0; from < c; from += widest {
+		to := min(from+widest, c)
+		for r := 0; r < rows; r += block {
+			var part [widest]float32
+			for i := r; i < min(r+block, rows); i++ {
+				for j, v := range x[i*c+from : i*c+to] {
+					part[j] += v
 				}
-				for j := range sum[from:to] {
-					sum[from+j] += block[j]
-				}
+			}
+			for j := range sum[from:to] {
+				sum[from+j] += part[j]
 			}
 		}
 	}
 }
+
+const (
+	block      = 64      // rows that are summed at once, see gen
+	stripeSize = 1 << 14 // values that stay in the second cache, of several tables
+)
+
+// stripe is how many rows of c channels to work on at once: kernels go down the
+// rows some channels at a time, and should find the others still in the cache.
+func stripe(c int) int { return max(1, stripeSize/(block*c)) * block }
 
 // widest is how many values a folded row has at most.
 const widest = 256
