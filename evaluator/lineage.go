@@ -47,7 +47,7 @@ func facts(m network.Manifest) map[string]string {
 	out := map[string]string{
 		"dataset": m.Dataset, "parent": m.Parent.Short(), "seed": strconv.FormatUint(m.Seed, 10), "epochs": strconv.Itoa(m.Epochs),
 		"go_version": m.GoVersion, "skipped": strconv.Itoa(len(m.Skipped)), "trained_on": strconv.Itoa(len(m.TrainedOn)),
-		"production": strconv.Itoa(len(production(m))), "temperature": strconv.FormatFloat(m.Calibration.Temperature, 'g', 6, 64),
+		"spec": m.Spec.String(), "production": strconv.Itoa(len(production(m))), "temperature": strconv.FormatFloat(m.Calibration.Temperature, 'g', 6, 64),
 	}
 	for name, n := range m.Counts {
 		out["counts."+name] = strconv.Itoa(n)
@@ -57,11 +57,6 @@ func facts(m network.Manifest) map[string]string {
 	}
 	for key, value := range flat(m.Options) {
 		out["options."+key] = value
-	}
-	if spec, err := json.Marshal(m.Spec); err == nil {
-		for key, value := range flat(spec) {
-			out["spec."+key] = value
-		}
 	}
 	if c := m.Composition; c != nil {
 		account := *c

@@ -24,6 +24,7 @@ type modelBody struct {
 
 type manifestBody struct {
 	Architecture string             `json:"architecture,omitempty"`
+	Network      string             `json:"network,omitempty" doc:"its layers and the number of its weights, in a line"`
 	Dataset      string             `json:"dataset,omitempty"`
 	Parent       dg.ModelRef        `json:"parent,omitempty"`
 	RunID        string             `json:"run_id,omitempty"`
@@ -42,7 +43,7 @@ type modelList struct {
 func modelOf(e registry.Entry) modelBody {
 	m := e.Manifest
 	return modelBody{e.Ref, e.Ref.Short(), e.Role, e.SavedAt, manifestBody{
-		m.Spec.Architecture, m.Dataset, m.Parent, m.RunID, len(m.TrainedOn), m.Counts, m.Seed, m.Epochs, finite(m.Metrics),
+		m.Spec.Architecture, m.Spec.String(), m.Dataset, m.Parent, m.RunID, len(m.TrainedOn), m.Counts, m.Seed, m.Epochs, finite(m.Metrics),
 	}}
 }
 

@@ -94,7 +94,8 @@ func TestComparePageSaysWhichIsBetterForWhomHowSureAndWhatFollows(t *testing.T) 
 
 func TestModelPageShowsEverySuiteWithItsBounds(t *testing.T) {
 	wants(t, get(t, newFake(), "/models/"+freshRef.Short()), "Held-out production", "84.0%", "81.0 to 87.0%", "below average", "T-shirt/top called Dress", "weak", "When the world turns", "Rotation",
-		"210 µs", "the folder is empty", `action="/models/promote"`, `action="/models/expose"`, "/onnx", "/export", "What it learned from")
+		"210 µs", "the folder is empty", `action="/models/promote"`, `action="/models/expose"`, "/onnx", "/export", "What it learned from",
+		"cnn: conv 3x3x32, pool 2, conv 3x3x64, pool 2, dense 128, dense 10; 421,642 weights")
 	f := newFake()
 	f.evalErr = fmt.Errorf("evaluator: its self-test fails: %w", dg.ErrRefused)
 	wants(t, get(t, f, "/models/"+freshRef.Short()), "its self-test fails", "What it learned from")

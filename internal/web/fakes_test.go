@@ -271,7 +271,7 @@ func (f fakeLabels) Import(_ context.Context, r io.Reader, format, who string) (
 type fakeModels struct{ *fake }
 
 func testEntry(ref dg.ModelRef, role string, at time.Time, parent dg.ModelRef, acc float64, n int) registry.Entry {
-	return registry.Entry{Ref: ref, Role: role, SavedAt: at, Manifest: network.Manifest{Dataset: "synthetic@9c2f0e6b1d44", Parent: parent, Spec: network.Spec{Architecture: "mlp"},
+	return registry.Entry{Ref: ref, Role: role, SavedAt: at, Manifest: network.Manifest{Dataset: "synthetic@9c2f0e6b1d44", Parent: parent, Spec: network.CNN(network.Size{Height: 28, Width: 28, Channels: 1}, network.CNNOptions{}, 10),
 		TrainedOn: make([]string, n), Metrics: map[string]float64{"test_accuracy": acc}, Epochs: 10, Seed: 1}}
 }
 func (f fakeModels) Models(context.Context) ([]registry.Entry, error) {

@@ -257,7 +257,7 @@ func trainingFacts(m network.Manifest) []fact {
 	if n := len(m.Skipped); n > 0 {
 		out = append(out, fact{"Skipped", count(n)})
 	}
-	out = append(out, fact{"Dataset", m.Dataset}, fact{"Architecture", m.Spec.Architecture}, fact{"Epochs", strconv.Itoa(m.Epochs)}, fact{"Seed", strconv.FormatUint(m.Seed, 10)})
+	out = append(out, fact{"Dataset", m.Dataset}, fact{"Architecture", m.Spec.String()}, fact{"Epochs", strconv.Itoa(m.Epochs)}, fact{"Seed", strconv.FormatUint(m.Seed, 10)})
 	for _, name := range slices.Sorted(maps.Keys(m.Metrics)) {
 		out = append(out, fact{words(name), strconv.FormatFloat(m.Metrics[name], 'g', 4, 64)})
 	}

@@ -123,6 +123,11 @@ func TestTheModelPagesOfferWhatMayBeDone(t *testing.T) {
 	wants(t, page, "Promote: the challenger is better by more than chance explains", "+6.7", "+3.1 to +10.4", "290", "14", "61", "47", "70.4%", "0.00041", "412 held-out pairs")
 }
 
+func TestTheListOfModelsNamesTheirNetworks(t *testing.T) {
+	w := do(testServer(t, newFake()), "GET", "/api/v1/models", bearer(testToken))
+	wants(t, w.Body.String(), `"architecture":"cnn","network":"cnn: conv 3x3x32, pool 2, conv 3x3x64, pool 2, dense 128, dense 10; 421,642 weights"`)
+}
+
 func TestComparingAModelWithItselfSaysWhyNot(t *testing.T) {
 	w := do(testServer(t, newFake()), "GET", "/models/compare?a=champion&b="+champRef.Short(), bearer(testToken), header("Accept", "text/html"))
 	if w.Code != 422 || !strings.Contains(w.Body.String(), "compared with itself") {
