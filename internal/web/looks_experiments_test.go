@@ -17,7 +17,8 @@ func TestTheExperimentPagesFitEveryScreen(t *testing.T) {
 	for theme, number := range map[string]string{"light": "1", "dark": "0"} {
 		t.Run(theme, func(t *testing.T) {
 			ctx := browser(t, chromedp.Flag("blink-settings", "preferredColorScheme="+number))
-			s, _ := experimentServer(t)
+			s, store := experimentServer(t)
+			putTrials(t, store, "retrain-garments-77d0e2")
 			server := httptest.NewServer(s.engine)
 			t.Cleanup(server.CloseClientConnections)
 			open := func(width int64, target, until string) {

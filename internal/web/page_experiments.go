@@ -124,7 +124,7 @@ func (p *experimentsPage) lay(q parsedQuery, found experiment.Page) {
 		p.Rows = append(p.Rows, row)
 	}
 	p.Choices = p.choices(q.columns, found.Records)
-	for _, w := range [][2]string{{"all", ""}, {"trainings", "kind!=evaluation"}, {"evaluations", "kind=evaluation"}, {"running", "state=running"}, {"failed", "state=failed"}} {
+	for _, w := range [][2]string{{"all", ""}, {"trainings", "kind!=evaluation kind!=trial"}, {"trials", "kind=trial"}, {"evaluations", "kind=evaluation"}, {"running", "state=running"}, {"failed", "state=failed"}} {
 		p.Ways = append(p.Ways, link{w[0], p.with("filter", w[1]), p.Filter == w[1]})
 	}
 	for _, e := range [][2]string{{"CSV", "csv"}, {"JSON", "json"}, {"MLflow", "mlflow"}} {
@@ -219,8 +219,9 @@ type experimentPage struct {
 	Machine  []named
 	TagList  []named
 	Above    []experiment.Record // the oldest first
-	Below    []experiment.Record // the oldest first
-	JSON     string              // where the same is for programs
+	Below    []experiment.Record // the oldest first, without trials
+	Trials   trialTable
+	JSON     string // where the same is for programs
 }
 
 type named struct{ Name, Text, Title string }
@@ -254,11 +255,13 @@ func (s *server) getExperiment(c *gin.Context) {
 		page.Above = append([]experiment.Record{above}, page.Above...)
 		id = above.Parent
 	}
-	if page.Below, err = s.d.Experiments.Children(ctx, r.ID, 50); err != nil {
+	below, err := s.d.Experiments.Children(ctx, r.ID, maxTrials+50)
+	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	slices.Reverse(page.Below)
+	slices.Reverse(below)
+	page.Trials, page.Below = trialsOf(below)
 	if r.State == experiment.Running {
 		page.Refresh = 5
 	}

@@ -46,12 +46,22 @@ type runProgress struct {
 	Accuracy         float64 `json:"accuracy"`
 	SamplesPerSecond float64 `json:"samples_per_second"`
 	SecondsLeft      float64 `json:"seconds_left"`
+
+	// Of a search for settings.
+	Trial        int     `json:"trial"`
+	Trials       int     `json:"trials"`
+	Of           float64 `json:"share"` // of all its epochs, 0 to 1
+	BestTrial    int     `json:"best_trial"`
+	BestAccuracy float64 `json:"best_accuracy"`
 }
 
 // share is how far the run is, 0 to 100.
 func (p runProgress) share() float64 {
 	if p.Epochs <= 0 {
 		return 0
+	}
+	if p.Trials > 0 {
+		return math.Round(1000*min(max(p.Of, 0), 1)) / 10
 	}
 	within := 0.0
 	if p.Steps > 0 {

@@ -267,9 +267,9 @@ function runs() {
       if (known.get(r.id) !== r.state && !busy() && !new URLSearchParams(location.search).get("pipeline")) { location.reload(); return; }
       const card = document.querySelector(`.run-live[data-run="${CSS.escape(r.id)}"]`), p = r.progress;
       if (!card || !p || !p.epochs) continue;
-      const share = Math.min(1, ((Math.max(p.epoch - 1, 0)) + (p.steps ? p.step / p.steps : 0)) / p.epochs);
+      const share = p.trials ? p.share || 0 : Math.min(1, ((Math.max(p.epoch - 1, 0)) + (p.steps ? p.step / p.steps : 0)) / p.epochs);
       card.querySelector(".meter-fill").setAttribute("width", (share * 200).toFixed(1));
-      card.querySelector("[data-words]").textContent = `${p.phase || "training"} · epoch ${p.epoch} of ${p.epochs} · loss ${p.loss.toPrecision(3)} · ${p.samples_per_second.toFixed(0)} images/s · ${Math.ceil(p.seconds_left)} s left`;
+      card.querySelector("[data-words]").textContent = `${p.phase || "training"}${p.trials ? ` · trial ${p.trial} of ${p.trials}` : ""} · epoch ${p.epoch} of ${p.epochs} · loss ${p.loss.toPrecision(3)} · ${p.samples_per_second.toFixed(0)} images/s · ${Math.ceil(p.seconds_left)} s left${p.best_trial ? ` · best so far trial ${p.best_trial} with ${p.best_accuracy.toFixed(3)}` : ""}`;
     }
   });
 }
