@@ -7,6 +7,7 @@ import (
 
 	dg "driftgate"
 	"driftgate/internal/dataset"
+	"driftgate/internal/kernel"
 )
 
 // Classifier answers what is on an image. Its weights never change, so any
@@ -97,9 +98,12 @@ func (c *Classifier) logits(in *samples, n int, features []float32) ([]float32, 
 // notFinite is the place of the first value that is infinite or no number, -1
 // if there is none.
 func notFinite(x []float32) int {
-	const exponent = 0xff << 23 // all ones in what is not finite
+	// In float64 no sum of squares of finite float32s overflows.
+	if sum := kernel.SumSquares(x); sum <= math.MaxFloat64 {
+		return -1
+	}
 	for i, v := range x {
-		if math.Float32bits(v)&exponent == exponent {
+		if v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 {
 			return i
 		}
 	}

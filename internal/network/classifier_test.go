@@ -50,32 +50,6 @@ func classifier(t testing.TB, a *Artifact) *Classifier {
 	return c
 }
 
-func TestPlainForwardPassEqualsTheGraph(t *testing.T) {
-	for _, hidden := range [][]int{nil, {1}, {5}, {128, 64}, {33, 7, 19}} {
-		s := MLP(Flat(50), hidden, 7)
-		rng := rand.New(rand.NewPCG(1, uint64(len(hidden))))
-		w := NewWeights(s, rng)
-		for i := range w {
-			for j := range w[i].Data {
-				w[i].Data[j] += float32(rng.NormFloat64() * 0.1)
-			}
-		}
-		const n = 9
-		l := learner(t, s, n, w, SGD, OptimiserState{})
-		b := batchOf(s, n, rng)
-		if _, err := l.gradients(b); err != nil {
-			t.Fatal(err)
-		}
-		got := make([]float32, n*s.Classes)
-		newPlan(s, w).run(&samples{x: b.Inputs}, n, got, nil)
-		for i, want := range data(l.graph.logits.Value()) {
-			if d := math.Abs(float64(got[i] - want)); d > 1e-4 {
-				t.Fatalf("hidden %v: logit %d is %v, the graph says %v", hidden, i, got[i], want)
-			}
-		}
-	}
-}
-
 func TestASampleGetsTheSameBitsAloneInABatchAndConcurrently(t *testing.T) {
 	c := classifier(t, artifact(t, 128, 64))
 	rng := rand.New(rand.NewPCG(2, 2))

@@ -333,3 +333,87 @@ func setThreads(n int) (restore func()) {
 	was := runtime.GOMAXPROCS(n)
 	return func() { runtime.GOMAXPROCS(was) }
 }
+
+// trainedOn is a network as it comes out of a training graph that has seen one
+// batch, with the batch's own moments as the running ones: in inference it must
+// answer as the graph did.
+func trainedOn(t *testing.T, s Spec, n int, w Weights, x []float32) (_ Weights, logits []float32) {
+	t.Helper()
+	w = w.Clone()
+	for _, st := range s.Stages() {
+		if st.Kind == BatchNorm {
+			clear(w[st.Tensors[2]].Data)
+			clear(w[st.Tensors[3]].Data)
+		}
+	}
+	l, err := NewLearner(s, n, w, SGD, OptimiserState{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := l.Step(Batch{Inputs: x, Labels: make([]int, n)}, Optimiser{Kind: SGD, LearningRate: 1e-9}); err != nil {
+		t.Fatal(err)
+	}
+	running := l.Weights()
+	for _, st := range s.Stages() {
+		if st.Kind != BatchNorm {
+			continue
+		}
+		// Running values are a tenth of the batch's after one step; the variance
+		// of a batch is divided by the number of values, the running one by one less.
+		values := float64(n * st.In.Height * st.In.Width)
+		for k, scale := range map[int]float64{2: 10, 3: 10 * (values - 1) / values} {
+			for j, v := range running[st.Tensors[k]].Data {
+				w[st.Tensors[k]].Data[j] = float32(float64(v) * scale)
+			}
+		}
+	}
+	return w, data(l.graph.logits.Value())[:n*s.Classes]
+}
+
+func TestInferenceAnswersAsTheTrainingGraph(t *testing.T) {
+	onEveryPath(t, func(t *testing.T) {
+		for name, s := range networks() {
+			dropped := slices.ContainsFunc(s.Layers, func(l Layer) bool { return l.Kind == Dropout })
+			if dropped { // its graph draws who is dropped
+				continue
+			}
+			rng, n := rand.New(rand.NewPCG(8, 9)), 16
+			x := normal(n*s.Inputs(), rng)
+			w, logits := trainedOn(t, s, n, trained(s, rng), x)
+			got, err := Infer(s, w, x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := make([]float64, len(logits))
+			for i, v := range logits {
+				want[i] = float64(v)
+			}
+			if d := difference(got, want); !(d < 1e-5) {
+				t.Errorf("%s: logits are off by %.2g", name, d)
+			}
+		}
+	})
+}
+
+func TestWhatIsNotFiniteIsFound(t *testing.T) {
+	onEveryPath(t, func(t *testing.T) {
+		x := make([]float32, 100)
+		for i := range x {
+			x[i] = math.MaxFloat32
+		}
+		x[3] = -math.MaxFloat32
+		if at := notFinite(x); at != -1 {
+			t.Errorf("value %d of the largest numbers there are is refused", at)
+		}
+		for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+			for _, at := range []int{0, 17, 64, 99} {
+				y := slices.Clone(x)
+				y[at] = float32(bad)
+				if got := notFinite(y); got != at {
+					t.Errorf("%v at %d is found at %d", bad, at, got)
+				}
+			}
+		}
+	})
+}
