@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	dg "driftgate"
@@ -33,7 +34,10 @@ type state struct {
 	Curves []network.Epoch `json:"curves"`
 	Every  int             `json:"every"` // epochs between two points of the curves; 0 is 1
 
-	weights, velocity, best network.Weights // velocity: of what learns
+	Steps int `json:"steps"` // the optimiser's
+
+	weights, best network.Weights
+	optimiser     network.OptimiserState // of what learns
 }
 
 // maxPoints bounds the curves: a checkpoint holds them too.
@@ -52,14 +56,53 @@ func (s *state) plot(p network.Epoch) {
 	}
 }
 
-// group is one set of the checkpoint's tensors: the network's names, prefixed.
-type group struct {
-	prefix  string
-	weights *network.Weights
+// The groups of a checkpoint's tensors: the network's names, prefixed; the
+// optimiser's moments are moment.0. and so on.
+const (
+	weightsPrefix = "weights."
+	bestPrefix    = "best."
+	momentPrefix  = "moment."
+)
+
+func (s *state) tensors() (out []network.Tensor) {
+	add := func(prefix string, w network.Weights) {
+		for _, t := range w {
+			t.Name = prefix + t.Name
+			out = append(out, t)
+		}
+	}
+	add(weightsPrefix, s.weights)
+	add(bestPrefix, s.best)
+	for i, m := range s.optimiser.Moments {
+		add(momentPrefix+strconv.Itoa(i)+".", m)
+	}
+	return out
 }
 
-func (s *state) groups() []group {
-	return []group{{"weights.", &s.weights}, {"velocity.", &s.velocity}, {"best.", &s.best}}
+// put sorts a tensor into its group; false means that it belongs to none.
+func (s *state) put(t network.Tensor) bool {
+	if name, ok := strings.CutPrefix(t.Name, weightsPrefix); ok {
+		t.Name = name
+		s.weights = append(s.weights, t)
+		return true
+	}
+	if name, ok := strings.CutPrefix(t.Name, bestPrefix); ok {
+		t.Name = name
+		s.best = append(s.best, t)
+		return true
+	}
+	number, name, _ := strings.Cut(strings.TrimPrefix(t.Name, momentPrefix), ".")
+	i, err := strconv.Atoi(number)
+	m := &s.optimiser.Moments
+	if err != nil || i < 0 || i > len(*m) {
+		return false
+	}
+	if i == len(*m) {
+		*m = append(*m, nil)
+	}
+	t.Name = name
+	(*m)[i] = append((*m)[i], t)
+	return true
 }
 
 // save writes the state over the last checkpoint: whole, or not at all.
@@ -67,18 +110,12 @@ func (s *state) save(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	var tensors []network.Tensor
-	for _, g := range s.groups() {
-		for _, t := range *g.weights {
-			t.Name = g.prefix + t.Name
-			tensors = append(tensors, t)
-		}
-	}
+	s.Steps = s.optimiser.Steps
 	meta, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("trainer: save checkpoint: %w", err)
 	}
-	b, err := network.EncodeSafetensors(tensors, map[string]string{"state": string(meta)})
+	b, err := network.EncodeSafetensors(s.tensors(), map[string]string{"state": string(meta)})
 	if err != nil {
 		return fmt.Errorf("trainer: save checkpoint: %w", err)
 	}
@@ -113,22 +150,18 @@ func readCheckpoint(dir string, spec, learns network.Spec) (*state, error) {
 	if err := json.Unmarshal([]byte(meta["state"]), s); err != nil {
 		return nil, fmt.Errorf("trainer: read checkpoint: %w: %w", dg.ErrInvalid, err)
 	}
+	s.optimiser.Steps = s.Steps
 	for _, t := range tensors {
-		for _, g := range s.groups() {
-			if name, ok := strings.CutPrefix(t.Name, g.prefix); ok {
-				t.Name = name
-				*g.weights = append(*g.weights, t)
-			}
+		if !s.put(t) {
+			return nil, fmt.Errorf("trainer: read checkpoint: tensor %.80q belongs to nothing: %w", t.Name, dg.ErrInvalid)
 		}
 	}
-	for _, g := range s.groups() {
-		want := spec
-		if g.weights == &s.velocity {
-			want = learns
-		}
-		if err := g.weights.Check(want); err != nil {
-			return nil, fmt.Errorf("trainer: read checkpoint: %s %w", g.prefix, err)
-		}
+	err = errors.Join(s.weights.Check(spec), s.best.Check(spec))
+	for _, m := range s.optimiser.Moments {
+		err = errors.Join(err, m.CheckLearned(learns))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("trainer: read checkpoint: %w", err)
 	}
 	return s, nil
 }

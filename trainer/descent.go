@@ -1,6 +1,8 @@
 package trainer
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 
 	"driftgate/internal/network"
@@ -21,8 +23,8 @@ type Descent struct {
 
 // What moves the weights.
 const (
-	SGD  = "sgd"  // stochastic gradient descent with momentum
-	Adam = "adam" // Kingma & Ba (2015)
+	SGD  = network.SGD  // stochastic gradient descent with momentum
+	Adam = network.Adam // Kingma & Ba (2015)
 )
 
 // How the learning rate falls.
@@ -45,17 +47,18 @@ func (d Descent) check(f *faults, epochs int) {
 
 // optimiser is what one step takes, at a learning rate.
 func (d Descent) optimiser(rate float64) network.Optimiser {
-	return network.Optimiser{Kind: SGD, LearningRate: rate, Momentum: d.Momentum, WeightDecay: d.WeightDecay, MaxNorm: d.MaxNorm}
+	return network.Optimiser{Kind: d.kind(), LearningRate: rate, Momentum: d.Momentum, WeightDecay: d.WeightDecay, MaxNorm: d.MaxNorm}
 }
 
-// adamBeta2 is Kingma & Ba's (2015).
-const adamBeta2 = 0.999
+func (d Descent) kind() string { return cmp.Or(d.Optimiser, SGD) }
 
-func (d Descent) kind() string {
-	if d.Optimiser == "" {
-		return SGD
+// advice is what the likely cause of a loss that is no number is, and what to
+// do about it.
+func (d Descent) advice() string {
+	if d.kind() == Adam {
+		return fmt.Sprintf("the likely cause is a learning_rate of %g for adam, which wants 0.0001 to 0.01", d.LearningRate)
 	}
-	return d.Optimiser
+	return fmt.Sprintf("the likely cause is a learning_rate of %g with momentum %g: try a tenth of it", d.LearningRate, d.Momentum)
 }
 
 // rate is the learning rate of a step of an epoch, both from 0.

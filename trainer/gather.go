@@ -219,6 +219,7 @@ func (m *material) settle(o Options) {
 const (
 	streamWeights = 1
 	streamReplay  = 2
+	streamDropout = 3
 	streamCheck   = 100
 	streamEpoch   = 1000
 )

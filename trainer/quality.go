@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	dg "driftgate"
+	"driftgate/internal/dataset"
 	"driftgate/internal/estimate"
 	"driftgate/internal/network"
 )
@@ -139,6 +140,8 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 	defer func() { _ = l.Close() }() // frees memory, keeps nothing
 	epochs := cmp.Or(o.Quality.Epochs, checkEpochs)
 	steps := (len(learn) + checkBatch - 1) / checkBatch
+	b := network.Batch{Inputs: make([]float32, checkBatch*m.pre.Size())}
+	levels := m.pre.Levels()
 	for e := range epochs {
 		rng.Shuffle(len(learn), func(i, j int) { learn[i], learn[j] = learn[j], learn[i] })
 		for step := range steps {
@@ -147,7 +150,8 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 			}
 			done := (float64(e) + float64(step)/float64(steps)) / float64(epochs)
 			sgd := network.Optimiser{LearningRate: falling(checkRate, done), Momentum: checkMomentum, MaxNorm: checkNorm}
-			if err := m.learn(l, learn[step*checkBatch:min(len(learn), (step+1)*checkBatch)], sgd); err != nil {
+			m.batch(&b, levels, learn[step*checkBatch:min(len(learn), (step+1)*checkBatch)])
+			if _, err := l.Step(b, sgd); err != nil {
 				return err
 			}
 		}
@@ -165,17 +169,15 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 	return nil
 }
 
-// learn is one step on the given samples.
-func (m *material) learn(l *network.Learner, batch []int, o network.Optimiser) error {
+// batch fills b with the given samples.
+func (m *material) batch(b *network.Batch, levels dataset.Levels, rows []int) {
 	size := m.pre.Size()
-	b := network.Batch{Inputs: make([]float32, len(batch)*size), Labels: make([]int, len(batch)), Weights: make([]float32, len(batch))}
-	for row, i := range batch {
+	b.Labels, b.Weights = b.Labels[:0], b.Weights[:0]
+	for row, i := range rows {
 		s, at := m.at(i)
-		m.pre.Pixels(s.image(at), b.Inputs[row*size:][:size])
-		b.Labels[row], b.Weights[row] = s.labels[at], s.weights[at]
+		levels.Pixels(s.image(at), b.Inputs[row*size:][:size])
+		b.Labels, b.Weights = append(b.Labels, s.labels[at]), append(b.Weights, s.weights[at])
 	}
-	_, err := l.Step(b, o)
-	return err
 }
 
 func softmax(logits []float32) []float64 {

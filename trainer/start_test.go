@@ -19,9 +19,17 @@ const parentRef = dg.ModelRef("sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 // withParent is a job that begins with the weights of a quickly trained model.
 func withParent(t testing.TB, start string) (Job, *memory) {
 	t.Helper()
-	src := newMemory()
-	src.parent = mustTrain(t, quick(t), newMemory())
-	job := quick(t)
+	return withParentOf(t, start, asIs)
+}
+
+// withParentOf is withParent with other options for both.
+func withParentOf(t testing.TB, start string, change func(*Options)) (Job, *memory) {
+	t.Helper()
+	src, job := newMemory(), quick(t)
+	change(&job.Options)
+	src.parent = mustTrain(t, job, newMemory())
+	job = quick(t)
+	change(&job.Options)
 	job.RunID, job.Parent, job.Options.Start, job.Options.Seed = "run-2", parentRef, start, 9
 	return job, src
 }
@@ -79,38 +87,49 @@ func TestHeadLearnsTheLastLayerAlone(t *testing.T) {
 	}
 }
 
+// convolutional makes the network of a job a small CNN with all that a network
+// can have, moved by Adam.
+func convolutional(o *Options) {
+	o.Network = Network{Model: network.FamilyCNN, Filters: []int{4, 8}, Dense: []int{16}, BatchNorm: true, Dropout: 0.3}
+	o.Descent = Descent{Optimiser: Adam, LearningRate: 0.005, Schedule: Stepwise, Warmup: 1, Momentum: 0.9, MaxNorm: 1, WeightDecay: 0.01, Smoothing: 0.1}
+}
+
 // Every start, with everything on that could disturb it.
 func TestResumeIsExactFromEveryStart(t *testing.T) {
-	for _, start := range []string{Scratch, Warm, Head} {
-		for _, busy := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, busy %v", start, busy), func(t *testing.T) {
-				make := func() (Job, *memory) {
-					job, src := withParent(t, start)
-					job.Examples = examplesOf(t, src, 30)
-					if busy {
-						job.Options.Augment = dataset.Augmentation{Share: 0.6, Shift: 2, Flip: true, Rotation: 10, Brightness: 0.2, Noise: 0.05, Cutout: 6}
-						job.Options.Quality = Quality{Folds: 2, Epochs: 1, HumanFactor: 0.5, BaseFactor: 0.9, Weak: []string{"class=Bag"}, WeakFactor: 2}
-						job.Options.Balance, job.Options.BalanceBy, job.Options.ReplayBy = Equal, BySamples, Evenly
+	for _, model := range []string{network.FamilyMLP, network.FamilyCNN} {
+		change := map[string]func(*Options){network.FamilyMLP: asIs, network.FamilyCNN: convolutional}[model]
+		for _, start := range []string{Scratch, Warm, Head} {
+			for _, busy := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, busy %v", model, start, busy), func(t *testing.T) {
+					make := func() (Job, *memory) {
+						job, src := withParentOf(t, start, change)
+						job.Examples = examplesOf(t, src, 30)
+						if busy {
+							job.Options.Augment = dataset.Augmentation{Share: 0.6, Shift: 2, Flip: true, Rotation: 10, Brightness: 0.2, Noise: 0.05, Cutout: 6}
+							job.Options.Quality = Quality{Folds: 2, Epochs: 1, HumanFactor: 0.5, BaseFactor: 0.9, Weak: []string{"class=Bag"}, WeakFactor: 2}
+							job.Options.Balance, job.Options.BalanceBy, job.Options.ReplayBy = Equal, BySamples, Evenly
+							job.Options.ClassWeights = map[string]float64{"Coat": 2}
+						}
+						return job, src
 					}
-					return job, src
-				}
-				job, src := make()
-				want := mustTrain(t, job, src)
-				job, src = make()
-				job.Dir = t.TempDir()
-				for _, steps := range []int{9, 10} {
-					left := steps
-					if busy {
-						left += 8 // of the label check, which is done again: two folds of some four steps
+					job, src := make()
+					want := mustTrain(t, job, src)
+					job, src = make()
+					job.Dir = t.TempDir()
+					for _, steps := range []int{9, 10} {
+						left := steps
+						if busy {
+							left += 8 // of the label check, which is done again: two folds of some four steps
+						}
+						if _, err := train(fuse{context.Background(), &left}, job, src, nil); !errors.Is(err, errStop) {
+							t.Fatalf("stopped after %d steps: error %v", steps, err)
+						}
 					}
-					if _, err := train(fuse{context.Background(), &left}, job, src, nil); !errors.Is(err, errStop) {
-						t.Fatalf("stopped after %d steps: error %v", steps, err)
+					if got := mustTrain(t, job, src); timeless(t, got) != timeless(t, want) {
+						t.Error("resumed and uninterrupted differ")
 					}
-				}
-				if got := mustTrain(t, job, src); timeless(t, got) != timeless(t, want) {
-					t.Error("resumed and uninterrupted differ")
-				}
-			})
+				})
+			}
 		}
 	}
 }

@@ -133,16 +133,10 @@ func newTraining(job Job, key string, m *material, progress func(Progress)) (*tr
 	if o.starts() == Head {
 		learned = s.weights.Head(t.spec)
 	}
-	var before network.OptimiserState
-	if s.velocity != nil {
-		before.Moments = []network.Weights{s.velocity}
-	}
-	if t.learner, err = network.NewLearner(t.learns(), o.Batch, learned, network.SGD, before); err != nil {
+	if t.learner, err = network.NewLearner(t.learns(), o.Batch, learned, o.kind(), s.optimiser); err != nil {
 		return nil, err
 	}
-	if s.velocity == nil {
-		s.velocity = t.learner.State().Moments[0]
-	}
+	s.optimiser = t.learner.State()
 	t.account(learned)
 	t.feed, err = newFeed(t)
 	return t, err
@@ -230,7 +224,7 @@ func (t *training) epoch(ctx context.Context) error {
 		if step == 0 {
 			t.rate = rate
 		}
-		st, err := t.step(b, o.optimiser(rate))
+		st, err := t.step(b, step, o.optimiser(rate))
 		if err != nil {
 			return t.explain(err, step, steps)
 		}
@@ -248,9 +242,16 @@ func (t *training) epoch(ctx context.Context) error {
 	return nil
 }
 
-// step learns from a batch.
-func (t *training) step(b *minibatch, o network.Optimiser) (network.Stats, error) {
-	return t.learner.Step(network.Batch{Inputs: b.inputs, Labels: b.labels, Weights: b.weights}, o)
+// step learns from a batch, the given one of its epoch.
+func (t *training) step(b *minibatch, step int, o network.Optimiser) (network.Stats, error) {
+	d := t.job.Options
+	return t.learner.Step(network.Batch{Inputs: b.inputs, Labels: b.labels, Weights: b.weights, Smoothing: d.Smoothing, Seed: stepSeed(d.Seed, t.state.Epoch, step)}, o)
+}
+
+// stepSeed is what dropout draws from in a step: nothing that came before
+// matters.
+func stepSeed(seed uint64, epoch, step int) uint64 {
+	return rand.NewPCG(seed^streamDropout<<32, uint64(epoch)<<32|uint64(step)).Uint64()
 }
 
 // explain adds place and likely cause to a loss that is no number any more.
@@ -258,9 +259,7 @@ func (t *training) explain(err error, step, steps int) error {
 	if !errors.Is(err, network.ErrDiverged) {
 		return fmt.Errorf("trainer: epoch %d, step %d: %w", t.state.Epoch+1, step+1, err)
 	}
-	o := t.job.Options
-	return fmt.Errorf("trainer: epoch %d, step %d of %d: %w: the likely cause is a learning_rate of %g with momentum %g: try a tenth of it: %w",
-		t.state.Epoch+1, step+1, steps, err, o.LearningRate, o.Momentum, dg.ErrInvalid)
+	return fmt.Errorf("trainer: epoch %d, step %d of %d: %w: %s: %w", t.state.Epoch+1, step+1, steps, err, t.job.Options.advice(), dg.ErrInvalid)
 }
 
 // judge measures the epoch on the validation samples and keeps the best
@@ -268,7 +267,7 @@ func (t *training) explain(err error, step, steps int) error {
 func (t *training) judge() (network.Epoch, error) {
 	s := t.state
 	learned := t.learner.Weights()
-	if s.velocity = t.learner.State().Moments[0]; t.job.Options.starts() == Head {
+	if s.optimiser = t.learner.State(); t.job.Options.starts() == Head {
 		learned = s.weights.WithHead(learned)
 	}
 	s.weights = learned
