@@ -67,7 +67,7 @@ func (p *product) tasks() int {
 	}
 	worth := 1 << 20 // multiply-adds that take longer than waking a worker
 	if busy.Load() > 0 {
-		worth = 1 << 15
+		worth = 1 << 17
 	}
 	return max(1, min(4*threads, p.m*p.n/64*p.k/(worth/64)))
 }
