@@ -9,6 +9,7 @@ import (
 	"time"
 
 	dg "driftgate"
+	"driftgate/internal/kernel"
 	"driftgate/internal/network"
 )
 
@@ -43,7 +44,7 @@ func (t *training) finish() (*network.Artifact, error) {
 		StartedAt: t.job.StartedAt.UTC(), FinishedAt: time.Now().UTC().Truncate(time.Millisecond),
 		GoVersion: runtime.Version(), Modules: modules(), TrainedOn: ids,
 		Composition: &t.m.account, Curves: t.state.Curves,
-		Environment: &network.Environment{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Threads: runtime.GOMAXPROCS(0)},
+		Environment: &network.Environment{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Threads: runtime.GOMAXPROCS(0), Kernel: kernel.Active().String()},
 	}
 	a := &network.Artifact{Manifest: m, Weights: t.state.best}
 	if err := a.RecordSelfTest(t.m.examples(8)); err != nil {

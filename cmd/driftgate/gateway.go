@@ -14,6 +14,7 @@ import (
 	"driftgate/internal/app"
 	"driftgate/internal/config"
 	"driftgate/internal/demo"
+	"driftgate/internal/kernel"
 	"driftgate/trainer"
 
 	"github.com/mattn/go-isatty"
@@ -200,10 +201,13 @@ func newConfig(g *global) *cobra.Command {
 func newVersion(g *global) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "print the version of this binary",
+		Short: "print the version of this binary, and how it computes here",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return g.show(cmd, map[string]string{"version": version}, func(w io.Writer) { fmt.Fprintln(w, "driftgate", version) })
+			path := kernel.Active().String()
+			return g.show(cmd, map[string]string{"version": version, "kernel": path}, func(w io.Writer) {
+				fmt.Fprintf(w, "driftgate %s (%s kernels)\n", version, path)
+			})
 		},
 	}
 }

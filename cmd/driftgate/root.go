@@ -10,6 +10,7 @@ import (
 	"driftgate"
 	"driftgate/internal/app"
 	"driftgate/internal/config"
+	"driftgate/internal/kernel"
 
 	"github.com/spf13/cobra"
 )
@@ -43,7 +44,7 @@ open the folder themselves.`,
 			if g.format != "text" && g.format != "json" {
 				return usageError{fmt.Errorf("--format %q: want text or json", g.format)}
 			}
-			return nil
+			return kernel.Check()
 		},
 	}
 	flags := root.PersistentFlags()

@@ -139,6 +139,7 @@ type Epoch struct {
 type Environment struct {
 	OS      string `json:"os"`
 	Arch    string `json:"arch"`
-	CPUs    int    `json:"cpus"`    // that the process may use
-	Threads int    `json:"threads"` // that it did use at most
+	CPUs    int    `json:"cpus"`             // that the process may use
+	Threads int    `json:"threads"`          // that it did use at most
+	Kernel  string `json:"kernel,omitempty"` // avx512, avx2 or portable: instructions that the arithmetic used
 }

@@ -265,7 +265,11 @@ func trainingFacts(m network.Manifest) []fact {
 		out = append(out, fact{"Took", span(d)})
 	}
 	if e := m.Environment; e != nil {
-		out = append(out, fact{"Machine", fmt.Sprintf("%s/%s, %d of %d CPUs", e.OS, e.Arch, e.Threads, e.CPUs)})
+		machine := fmt.Sprintf("%s/%s, %d of %d CPUs", e.OS, e.Arch, e.Threads, e.CPUs)
+		if e.Kernel != "" {
+			machine += ", " + e.Kernel + " kernels"
+		}
+		out = append(out, fact{"Machine", machine})
 	}
 	return append(out, fact{"Go", m.GoVersion})
 }
