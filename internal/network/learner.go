@@ -5,6 +5,7 @@ import (
 	"math"
 
 	dg "driftgate"
+	"driftgate/internal/kernel"
 )
 
 // Learner trains one network: a Gorgonia graph of fixed batch size with its
@@ -71,6 +72,7 @@ func (l *Learner) Step(b Batch, o Optimiser) (Stats, error) {
 	if err := o.validate(l.descent.kind); err != nil {
 		return Stats{}, err
 	}
+	defer kernel.Busy()()
 	st, err := l.gradients(b)
 	if err != nil || st.Weight == 0 {
 		return st, err
