@@ -47,6 +47,61 @@ func TestArtifactSurvivesItsFiles(t *testing.T) {
 	}
 }
 
+func TestAnArtifactOfEveryFamilySurvivesItsFiles(t *testing.T) {
+	for name, s := range families() {
+		a := artifactOf(t, s)
+		files := filesOf(t, a)
+		got, ref, err := ReadArtifact(files)
+		if err != nil || ref != Digest(files) || !reflect.DeepEqual(got.Weights, a.Weights) || !reflect.DeepEqual(got.Manifest.Spec, s) {
+			t.Errorf("%s: read %s, %v, want %s and the same network", name, ref, err, Digest(files))
+			continue
+		}
+		classifier(t, got)
+		again := filesOf(t, got)
+		for file := range files {
+			if !bytes.Equal(files[file], again[file]) {
+				t.Errorf("%s: %s: a read artifact encodes to other bytes", name, file)
+			}
+		}
+	}
+}
+
+func TestANetworkThatIsNotThatOfItsFilesIsRefused(t *testing.T) {
+	s := CNN(Size{8, 6, 1}, CNNOptions{Filters: []int{2}, Dense: []int{3}, BatchNorm: true}, 2)
+	for _, tt := range []struct {
+		name, want string
+		change     func(spec map[string]any, layer func(at int) map[string]any)
+	}{
+		{"a pool larger than its input", "layers[2] pool 7 stride 2 on 8x6x2: the window is larger than its input: want a kernel of at most 6", func(_ map[string]any, layer func(int) map[string]any) { layer(2)["kernel"] = 7 }},
+		{"a last layer that is no dense one", "layers[4] is batchnorm: want the last to be dense", func(_ map[string]any, layer func(int) map[string]any) {
+			layer(4)["kind"] = BatchNorm
+			delete(layer(4), "units")
+			delete(layer(4), "bias")
+		}},
+		{"another pool", "tensor 5 is layers.2.weight [3 24] with 72 values, the architecture wants layers.2.weight [3 12]", func(_ map[string]any, layer func(int) map[string]any) { layer(2)["kernel"], layer(2)["stride"] = 3, 2 }},
+		{"a bias that is not there", "9 tensors, the architecture wants 10", func(_ map[string]any, layer func(int) map[string]any) { layer(0)["bias"] = true }},
+		{"an image of another shape", "preprocessing gives 8x6x1, the network's input is 6x8x1: want the same", func(spec map[string]any, _ func(int) map[string]any) {
+			spec["input"] = map[string]any{"height": 6, "width": 8, "channels": 1}
+		}},
+		{"a row for an image", "preprocessing gives 8x6x1, the network's input is 1x1x48", func(spec map[string]any, _ func(int) map[string]any) {
+			spec["input"] = map[string]any{"height": 1, "width": 1, "channels": 48}
+		}},
+		{"a stride that is no number", "cannot unmarshal string", func(_ map[string]any, layer func(int) map[string]any) { layer(0)["stride"] = "2" }},
+		{"gigabytes between the layers", "MiB a sample: want at most 256 MiB", func(_ map[string]any, layer func(int) map[string]any) {
+			layer(0)["units"] = 1 << 20
+			layer(0)["padding"] = 2
+		}},
+	} {
+		files := maps.Clone(filesOf(t, artifactOf(t, s)))
+		resign(t, files, func(m map[string]any) {
+			tt.change(m["spec"].(map[string]any), func(at int) map[string]any { return layersOf(m)[at].(map[string]any) })
+		})
+		if _, _, err := ReadArtifact(files); !errors.Is(err, dg.ErrInvalid) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v\nwant ErrInvalid with %q", tt.name, err, tt.want)
+		}
+	}
+}
+
 func TestAnyAlteredByteIsRefused(t *testing.T) {
 	files := filesOf(t, artifact(t, 4))
 	for name, content := range files {

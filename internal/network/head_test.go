@@ -10,11 +10,13 @@ import (
 )
 
 func TestHeadOnFeaturesIsTheNetwork(t *testing.T) {
-	for _, s := range []Spec{
-		MLP(Flat(12), []int{9, 5}, 4), MLP(Flat(12), nil, 3), MLP(Flat(7), []int{33}, 2),
-	} {
+	specs := []Spec{MLP(Flat(12), []int{9, 5}, 4), MLP(Flat(12), nil, 3), MLP(Flat(7), []int{33}, 2)}
+	for _, s := range families() {
+		specs = append(specs, s)
+	}
+	for _, s := range specs {
 		rng := rand.New(rand.NewPCG(1, uint64(s.Inputs())))
-		w := NewWeights(s, rng)
+		w := trained(s, rng)
 		x := make([]float32, 50*s.Inputs())
 		for i := range x {
 			x[i] = float32(rng.NormFloat64())
@@ -39,23 +41,26 @@ func TestHeadOnFeaturesIsTheNetwork(t *testing.T) {
 }
 
 func TestWithHeadReplacesTheLastLayerAlone(t *testing.T) {
-	s := MLP(Flat(12), []int{9, 5}, 4)
-	w, other := NewWeights(s, rand.New(rand.NewPCG(1, 1))), NewWeights(s, rand.New(rand.NewPCG(2, 2)))
-	got := w.WithHead(other.Head(s))
-	if err := got.Check(s); err != nil {
-		t.Fatal(err)
-	}
-	for i := range got {
-		want := w[i].Data
-		if i >= 4 {
-			want = other[i].Data
+	for name, s := range families() {
+		w, other := trained(s, rand.New(rand.NewPCG(1, 1))), trained(s, rand.New(rand.NewPCG(2, 2)))
+		stages := s.Stages()
+		tensors := len(stages[len(stages)-1].Tensors)
+		got := w.WithHead(other.Head(s))
+		if err := got.Check(s); err != nil {
+			t.Fatal(err)
 		}
-		if !slices.Equal(got[i].Data, want) {
-			t.Errorf("tensor %s is not the one it should be", got[i].Name)
+		for i := range got {
+			want := w[i].Data
+			if i >= len(w)-tensors {
+				want = other[i].Data
+			}
+			if !slices.Equal(got[i].Data, want) {
+				t.Errorf("%s: tensor %s is not the one it should be", name, got[i].Name)
+			}
 		}
-	}
-	if err := got.Head(s).Check(s.Head()); err != nil {
-		t.Error(err)
+		if head := got.Head(s); len(head) != tensors || head.Check(s.Head()) != nil {
+			t.Errorf("%s: its head has %d tensors, want %d: %v", name, len(head), tensors, head.Check(s.Head()))
+		}
 	}
 }
 

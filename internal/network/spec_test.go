@@ -13,7 +13,7 @@ import (
 	dg "driftgate"
 )
 
-var garment, photo = Size{28, 28, 1}, Size{32, 32, 3}
+var garment = Size{28, 28, 1}
 
 // families are networks of every kind of layer, small enough to compute by hand.
 func families() map[string]Spec {
