@@ -40,7 +40,29 @@ func (w Window) depthwiseNine(out, padded, weights []float32, e Epilogue, rows i
 	case w.Stride == 2:
 		call = depthwise3x2_256
 	}
-	call(&out[0], &padded[0], &weights[0], bias, 4*line, rows, width, c, lowest(e.ReLU))
+	for step := w.linedRows(rows); rows > 0; rows -= step {
+		n := min(step, rows)
+		call(&out[0], &padded[0], &weights[0], bias, 4*line, n, width, c, lowest(e.ReLU))
+		out, padded = out[n*width*c:], padded[min(n*w.Stride*line, len(padded)):]
+	}
+}
+
+// linedRows is nearRows where it matters whether the next register of channels
+// finds its values near: with AVX2, which takes half a cache line at a time.
+func (w Window) linedRows(rows int) int {
+	if active == AVX512 {
+		return rows
+	}
+	return w.nearRows()
+}
+
+// nearRows is how many rows of the output to work on at once, of an input that
+// stays in the first cache: the kernels take a register of channels through all
+// of them, then the next.
+func (w Window) nearRows() int {
+	const near = 6 << 10 // values
+	line := (w.Width + 2*w.Padding) * w.Channels
+	return max(1, (near/line-2)/w.Stride)
 }
 
 func (w Window) depthwisePortable(out, padded, weights []float32, e Epilogue) {
@@ -64,9 +86,7 @@ func (w Window) depthwisePortable(out, padded, weights []float32, e Epilogue) {
 		}
 		if e.ReLU {
 			for j, v := range to {
-				if v < 0 {
-					to[j] = 0
-				}
+				to[j] = max(v, 0)
 			}
 		}
 	}
@@ -90,7 +110,11 @@ func (w Window) DepthwiseGradWeights(dw, padded, dz []float32) {
 		case w.Stride == 2:
 			call = depthwiseGradWeights3x2_256
 		}
-		call(&dw[0], &padded[0], &dz[0], 4*line, height, width, c)
+		for step := w.linedRows(height); height > 0; height -= step {
+			n := min(step, height)
+			call(&dw[0], &padded[0], &dz[0], 4*line, n, width, c)
+			padded, dz = padded[min(n*w.Stride*line, len(padded)):], dz[n*width*c:]
+		}
 		return
 	}
 	for i := 0; i < len(dz); i += c {
@@ -164,7 +188,9 @@ func (w Window) gradInputByFours(dx, dz, weights, scratch []float32) {
 		call = depthwiseGradInput3x2_512
 	}
 	weights = weights[:9*c]
-	call(&dx[0], &padded[0], &weights[0], 4*w.Width*c, 4*line, w.Height/2, w.Width/2, c)
+	for y, step := 0, max(1, w.nearRows()/2); y < w.Height/2; y += step {
+		call(&dx[2*y*w.Width*c], &padded[y*line], &weights[0], 4*w.Width*c, 4*line, min(step, w.Height/2-y), w.Width/2, c)
+	}
 	if w.Width%2 == 1 {
 		for y := range w.Height {
 			w.gradPixel(dx, padded, weights, y, w.Width-1)

@@ -89,7 +89,7 @@ func BenchmarkPoolAndLoss(b *testing.B) {
 	in, out, dx := random(r, w.In()), random(r, w.Output()), random(r, w.In())
 	eachPathOf(b, "MaxPool", 4*(w.In()+w.Output()), 0, func() { w.MaxPool(out, in) })
 	w.MaxPool(out, in)
-	eachPathOf(b, "MaxPoolReLUGrad", 8*(w.In()+w.Output()), 0, func() { w.MaxPoolReLUGrad(dx, out, in, out) })
+	eachPathOf(b, "MaxPoolGrad", 8*(w.In()+w.Output()), 0, func() { w.MaxPoolGrad(dx, out, in, out) })
 	for _, n := range []int{10, 1000} {
 		logits, target, d := random(r, n), make([]float32, n), make([]float32, n)
 		target[n/2] = 1

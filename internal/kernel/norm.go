@@ -94,7 +94,7 @@ func Affine(y, x, scale, offset []float32, rows, c int, relu bool) {
 
 func affine(y, x, scale, offset []float32, rows int, relu bool) {
 	floor, c := lowest(relu), len(scale)
-	for step := stripe(c); rows > 0; rows -= step {
+	for step := lines(c); rows > 0; rows -= step {
 		n := min(step, rows)
 		if active == AVX512 {
 			affine512(&y[0], &x[0], &scale[0], &offset[0], n, 4*c, c, floor)
@@ -119,8 +119,8 @@ func affinePortable(y, x, scale, offset []float32, rows int, relu bool) {
 		to := y[r*c:][:c]
 		for i, v := range x[r*c:][:c] {
 			v = v*scale[i] + offset[i]
-			if relu && v < 0 {
-				v = 0
+			if relu {
+				v = max(v, 0)
 			}
 			to[i] = v
 		}
@@ -185,11 +185,12 @@ func affineGradSumsPortable(sum, sumX []float64, dy, x, mean, scale, offset []fl
 	for r := range rows {
 		grads := dy[r*c:][:c]
 		for i, v := range x[r*c:][:c] {
-			if relu && v*scale[i]+offset[i] <= 0 {
-				continue
+			gradient := grads[i]
+			if relu {
+				gradient = unless(v*scale[i]+offset[i], gradient)
 			}
-			sum[i] += float64(grads[i])
-			sumX[i] += float64(grads[i]) * float64(v-mean[i])
+			sum[i] += float64(gradient)
+			sumX[i] += float64(gradient) * float64(v-mean[i])
 		}
 	}
 }
@@ -229,7 +230,7 @@ func AffineGrad(dx, dy, x, scale, offset, a, b, d []float32, rows, c int, relu b
 
 func affineGrad(dx, dy, x, scale, offset, a, b, d []float32, rows int, relu bool) {
 	c := len(a)
-	for step := stripe(c); rows > 0; rows -= step {
+	for step := lines(c); rows > 0; rows -= step {
 		n := min(step, rows)
 		switch {
 		case active == AVX512 && relu:
@@ -251,10 +252,20 @@ func affineGradPortable(dx, dy, x, scale, offset, a, b, d []float32, rows int, r
 		grads, to := dy[r*c:][:c], dx[r*c:][:c]
 		for i, v := range x[r*c:][:c] {
 			gradient := grads[i]
-			if relu && v*scale[i]+offset[i] <= 0 {
-				gradient = 0
+			if relu {
+				gradient = unless(v*scale[i]+offset[i], gradient)
 			}
 			to[i] = a[i]*gradient + b[i]*v + d[i]
 		}
 	}
+}
+
+// unless is x, or 0 if v is not above zero; NaN counts as above. As in where, the
+// branch becomes a conditional move.
+func unless(v, x float32) float32 {
+	bits := math.Float32bits(x)
+	if math.Float32bits(max(v, 0))<<1 == 0 {
+		bits = 0
+	}
+	return math.Float32frombits(bits)
 }

@@ -50,14 +50,7 @@ func (w Window) maxPoolPortable(out, in []float32) {
 // MaxPoolGrad writes the gradient of one image into dx: the gradient of each
 // window goes to its largest value, the first of equals in the order of rows.
 // The gradient of a window whose largest value is NaN goes nowhere.
-func (w Window) MaxPoolGrad(dx, dout, in, out []float32) { w.maxPoolGrad(dx, dout, in, out, false) }
-
-// MaxPoolReLUGrad is [Window.MaxPoolGrad] and [ReLUGrad] in one, for an input
-// that has been cut at zero: windows whose largest value is not above zero have
-// no gradient.
-func (w Window) MaxPoolReLUGrad(dx, dout, in, out []float32) { w.maxPoolGrad(dx, dout, in, out, true) }
-
-func (w Window) maxPoolGrad(dx, dout, in, out []float32, relu bool) {
+func (w Window) MaxPoolGrad(dx, dout, in, out []float32) {
 	dx, in = dx[:w.In()], in[:w.In()]
 	height, width := w.Out()
 	if height <= 0 || width <= 0 || w.Channels <= 0 {
@@ -66,21 +59,16 @@ func (w Window) maxPoolGrad(dx, dout, in, out []float32, relu bool) {
 	}
 	out, dout = out[:height*width*w.Channels], dout[:height*width*w.Channels]
 	if !w.pairs() {
-		w.maxPoolGradPortable(dx, dout, in, out, relu)
+		w.maxPoolGradPortable(dx, dout, in, out)
 		return
 	}
 	line, row := w.Width*w.Channels, width*w.Channels
 	for y := range height {
 		at := 2 * y * line
 		to, from, grads, tops := &dx[at], &in[at], &dout[y*row], &out[y*row]
-		switch {
-		case active == AVX512 && relu:
-			maxPoolReLUGrad2x2_512(to, grads, from, tops, 4*line, width, w.Channels)
-		case active == AVX512:
+		if active == AVX512 {
 			maxPoolGrad2x2_512(to, grads, from, tops, 4*line, width, w.Channels)
-		case relu:
-			maxPoolReLUGrad2x2_256(to, grads, from, tops, 4*line, width, w.Channels)
-		default:
+		} else {
 			maxPoolGrad2x2_256(to, grads, from, tops, 4*line, width, w.Channels)
 		}
 		if w.Width%2 == 1 { // the column that no window covers
@@ -91,16 +79,13 @@ func (w Window) maxPoolGrad(dx, dout, in, out []float32, relu bool) {
 	clear(dx[2*height*line:])
 }
 
-func (w Window) maxPoolGradPortable(dx, dout, in, out []float32, relu bool) {
+func (w Window) maxPoolGradPortable(dx, dout, in, out []float32) {
 	clear(dx)
 	height, width := w.Out()
 	for y := range height {
 		for x := range width {
 			for c := range w.Channels {
 				i := (y*width+x)*w.Channels + c
-				if relu && !(out[i] > 0) {
-					continue
-				}
 				for t := range w.Kernel * w.Kernel {
 					at := ((y*w.Stride+t/w.Kernel)*w.Width+x*w.Stride+t%w.Kernel)*w.Channels + c
 					if in[at] == out[i] {

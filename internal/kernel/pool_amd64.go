@@ -12,11 +12,6 @@ func maxPool2x2_512(out *float32, in *float32, line int, width int, n int)
 //go:noescape
 func maxPoolGrad2x2_512(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int)
 
-// maxPoolReLUGrad2x2_512 is maxPoolGrad2x2, with no gradient for outputs that are not above zero.
-//
-//go:noescape
-func maxPoolReLUGrad2x2_512(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int)
-
 // maxPool2x2_256 writes a row of width outputs of n channels from two rows of the input, line bytes apart. NaN wins.
 //
 //go:noescape
@@ -26,8 +21,3 @@ func maxPool2x2_256(out *float32, in *float32, line int, width int, n int)
 //
 //go:noescape
 func maxPoolGrad2x2_256(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int)
-
-// maxPoolReLUGrad2x2_256 is maxPoolGrad2x2, with no gradient for outputs that are not above zero.
-//
-//go:noescape
-func maxPoolReLUGrad2x2_256(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int)

@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 // AddScaled adds a*x to y.
 func AddScaled(y, x []float32, a float32) {
 	n := len(x)
@@ -34,14 +36,22 @@ func ReLUGrad(dz, dy, y []float32) {
 		reluGrad256(&dz[0], &dy[0], &y[0], n)
 	default:
 		for i, v := range y {
-			if v > 0 {
-				dz[i] = dy[i]
-			} else {
-				dz[i] = 0
-			}
+			dz[i] = where(v, dy[i])
 		}
 	}
 }
+
+// where is x if v is above zero, else 0. Its branch becomes a conditional move,
+// which no guess about the sign delays: v > 0 asks for bits from 1 to infinity's.
+func where(v, x float32) float32 {
+	bits := math.Float32bits(x)
+	if math.Float32bits(v)-1 >= infinity {
+		bits = 0
+	}
+	return math.Float32frombits(bits)
+}
+
+const infinity = 0x7f800000 // the bits of
 
 // AddRows adds to sum the rows of rows x c values: the gradient of a bias. Rows
 // are summed in blocks of 64, then the blocks, so that many rows lose few digits.
@@ -148,4 +158,13 @@ func repeat(folded, parameter []float32) {
 	for ; len(folded) > 0; folded = folded[len(parameter):] {
 		copy(folded, parameter)
 	}
+}
+
+// lines is stripe for kernels that sum nothing: many channels go row by row, so
+// that what is read and what is written are not a power of two apart.
+func lines(c int) int {
+	if c >= widest {
+		return 1
+	}
+	return stripe(c)
 }

@@ -85,7 +85,10 @@ func depthwise(v vector, stride int) {
 	n, line := v.arg("n"), v.arg("line")
 	pixel := v.copied(n)
 	v.SHLQ(operand.U8(2), pixel)
-	start := v.AllocLocal(4 * v.width) // the bias: there is no register left for it
+	var start operand.Op = v.vec() // the bias; AVX2 has no register left for it
+	if v.width == 8 {
+		start = v.AllocLocal(4 * v.width)
+	}
 	v.sweep(n, 1, narrow(out, in, weights, bias), func(lanes []lane) {
 		l := lanes[0]
 		w := l.nine(weights, pixel)
@@ -111,7 +114,7 @@ func depthwise(v vector, stride int) {
 }
 
 // convolve writes outputs at to and moves p and to past them.
-func (l lane) convolve(w []reg.VecVirtual, start operand.Mem, p, line, pixel, to reg.GPVirtual, outputs, stride int) {
+func (l lane) convolve(w []reg.VecVirtual, start operand.Op, p, line, pixel, to reg.GPVirtual, outputs, stride int) {
 	sums := make([]reg.VecVirtual, outputs)
 	for i := range sums {
 		sums[i] = l.vec()

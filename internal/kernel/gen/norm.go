@@ -22,6 +22,7 @@ func moments(v vector) {
 	n, stride := v.arg("n"), v.arg("stride")
 	v.sweep(n, 4, []pointer{{sum, true}, {squares, true}, {x, false}, {shift, false}}, func(lanes []lane) {
 		row, left, sums, sqs := v.copied(x), v.arg("rows"), zeros(lanes), zeros(lanes)
+		shifts := v.resident(lanes, true, shift)[0]
 		v.rows(left, func() {
 			for i := range lanes {
 				v.clear(sums[i])
@@ -30,7 +31,7 @@ func moments(v vector) {
 		}, func() {
 			for i, l := range lanes {
 				t := l.load(l.of(row))
-				v.VSUBPS(l.operand(l.of(shift)), t, t)
+				v.VSUBPS(shifts(i, l), t, t)
 				v.VADDPS(t, sums[i], sums[i])
 				v.VFMADD231PS(t, t, sqs[i])
 			}
@@ -52,14 +53,11 @@ func affine(v vector) {
 	n, stride, floor := v.arg("n"), v.arg("stride"), v.spread("floor")
 	v.sweep(n, 4, narrow(y, x, scale, offset), func(lanes []lane) {
 		from, to, left := v.copied(x), v.copied(y), v.arg("rows")
-		a, b := make([]reg.VecVirtual, len(lanes)), make([]reg.VecVirtual, len(lanes))
-		for i, l := range lanes {
-			a[i], b[i] = l.load(l.of(scale)), l.load(l.of(offset))
-		}
+		p := v.resident(lanes, true, scale, offset)
 		v.times(left, func() {
 			for i, l := range lanes {
 				t := l.load(l.of(from))
-				v.VFMADD213PS(b[i], a[i], t)
+				v.VFMADD213PS(p[1](i, l), p[0](i, l), t)
 				v.VMAXPS(t, floor, t) // the operand named first is the answer when one is NaN
 				l.store(t, l.of(to))
 			}
@@ -88,6 +86,11 @@ func affineGradSums(v vector, relu bool) {
 	v.sweep(n, 4, pointers, func(lanes []lane) {
 		grads, values, left := v.copied(dy), v.copied(x), v.arg("rows")
 		sums, sumsX := zeros(lanes), zeros(lanes)
+		parameters := []reg.GPVirtual{mean}
+		if relu {
+			parameters = append(parameters, scale, offset)
+		}
+		p := v.resident(lanes, v.width == 16, parameters...)
 		v.rows(left, func() {
 			for i := range lanes {
 				v.clear(sums[i])
@@ -97,11 +100,9 @@ func affineGradSums(v vector, relu bool) {
 			for i, l := range lanes {
 				g, t := l.load(l.of(grads)), l.load(l.of(values))
 				if relu {
-					u := l.load(l.of(offset))
-					v.VFMADD231PS(l.operand(l.of(scale)), t, u)
-					v.keep(g, notLessOrEqual, u, zero)
+					l.relu(g, t, p[1](i, l), p[2](i, l), zero)
 				}
-				v.VSUBPS(l.operand(l.of(mean)), t, t)
+				v.VSUBPS(p[0](i, l), t, t)
 				v.VADDPS(g, sums[i], sums[i])
 				v.VFMADD231PS(g, t, sumsX[i])
 			}
@@ -138,21 +139,54 @@ func affineGrad(v vector, relu bool) {
 		row := func(l lane, base reg.GPVirtual) operand.Mem {
 			return operand.Mem{Base: base, Index: down, Scale: 1, Disp: l.disp}
 		}
+		parameters := []reg.GPVirtual{a, b, d}
+		if relu {
+			parameters = append(parameters, scale, offset)
+		}
+		p := v.resident(lanes, v.width == 16, parameters...)
 		v.times(left, func() {
-			for _, l := range lanes {
+			for i, l := range lanes {
 				g, t := l.load(row(l, dy)), l.load(row(l, x))
 				if relu {
-					u := l.load(l.of(offset))
-					v.VFMADD231PS(l.operand(l.of(scale)), t, u)
-					v.keep(g, notLessOrEqual, u, zero)
+					l.relu(g, t, p[3](i, l), p[4](i, l), zero)
 				}
-				u := l.load(l.of(d))
-				v.VFMADD231PS(l.operand(l.of(b)), t, u)
-				v.VFMADD231PS(l.operand(l.of(a)), g, u)
+				u := l.vec()
+				v.VMOVUPS(p[2](i, l), u)
+				v.VFMADD231PS(p[1](i, l), t, u)
+				v.VFMADD231PS(p[0](i, l), g, u)
 				l.store(u, row(l, dx))
 			}
 			v.ADDQ(v.address("stride"), down)
 		})
 	})
 	v.end()
+}
+
+// relu clears g where x*scale + offset is not above zero.
+func (l lane) relu(g, x reg.VecVirtual, scale, offset operand.Op, zero reg.VecVirtual) {
+	u := l.vec()
+	l.VMOVUPS(offset, u)
+	l.VFMADD231PS(scale, x, u)
+	l.keep(g, notLessOrEqual, u, zero)
+}
+
+// resident returns, for each parameter of a channel, what lane i uses: a
+// register loaded here, before the rows, when keep, else the memory.
+func (v vector) resident(lanes []lane, keep bool, parameters ...reg.GPVirtual) []func(i int, l lane) operand.Op {
+	uses := make([]func(i int, l lane) operand.Op, len(parameters))
+	for k, base := range parameters {
+		registers := make([]reg.VecVirtual, len(lanes))
+		if keep {
+			for i, l := range lanes {
+				registers[i] = l.load(l.of(base))
+			}
+		}
+		uses[k] = func(i int, l lane) operand.Op {
+			if keep {
+				return registers[i]
+			}
+			return l.operand(l.of(base))
+		}
+	}
+	return uses
 }

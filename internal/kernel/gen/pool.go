@@ -8,8 +8,7 @@ import (
 // pools writes the kernels of max pooling, 2x2 with stride 2.
 func pools(v vector) {
 	maxPool(v)
-	maxPoolGrad(v, false)
-	maxPoolGrad(v, true)
+	maxPoolGrad(v)
 }
 
 // beside is the pixel to the right of the one at base.
@@ -71,31 +70,21 @@ func (v vector) maxOfFour(a, b, c, d reg.VecVirtual) reg.VecVirtual {
 	return top
 }
 
-func maxPoolGrad(v vector, relu bool) {
-	name, doc := "maxPoolGrad2x2_", "writes two rows of the gradient, line bytes apart: that of an output goes to the first of its four inputs that equals it."
-	if relu {
-		name, doc = "maxPoolReLUGrad2x2_", "is maxPoolGrad2x2, with no gradient for outputs that are not above zero."
-	}
-	v.begin(name, "func(dx, dout, in, out *float32, line, width, n int)", doc)
+func maxPoolGrad(v vector) {
+	v.begin("maxPoolGrad2x2_", "func(dx, dout, in, out *float32, line, width, n int)",
+		"writes two rows of the gradient, line bytes apart: that of an output goes to the first of its four inputs that equals it.")
 	dx, dout, in, out := v.arg("dx"), v.arg("dout"), v.arg("in"), v.arg("out")
 	n, width := v.arg("n"), v.arg("width")
 	lowerDx, lower, pixel := v.copied(dx), v.copied(in), v.copied(n)
 	v.ADDQ(v.address("line"), lowerDx)
 	v.ADDQ(v.address("line"), lower)
 	v.SHLQ(operand.U8(2), pixel)
-	var zero reg.VecVirtual
-	if relu {
-		zero = v.zero()
-	}
 	left := v.GP64()
 	v.times(width, func() {
 		v.MOVQ(n, left)
 		v.sweep(left, 1, narrow(dx, lowerDx, dout, in, lower, out), func(lanes []lane) {
 			l := lanes[0]
 			g, top := l.load(l.of(dout)), l.load(l.of(out))
-			if relu {
-				v.keep(g, greater, top, zero)
-			}
 			from := []operand.Mem{l.of(in), l.beside(in, pixel), l.of(lower), l.beside(lower, pixel)}
 			to := []operand.Mem{l.of(dx), l.beside(dx, pixel), l.of(lowerDx), l.beside(lowerDx, pixel)}
 			for i := range from {
