@@ -71,7 +71,6 @@ type sweep struct {
 func (s sweep) over(u *micro, t *tile, b Operand, k, n int) {
 	_ = b.Data[k*n-1]
 	var scratch *[]float32
-	bands := (s.rows + u.rows - 1) / u.rows
 	for j := 0; j < n; j += t.columns {
 		t.columns = min(u.width, n-j)
 		t.b, t.bAt, t.bStep = &b.Data[0], j*4, n*4
@@ -81,7 +80,8 @@ func (s sweep) over(u *micro, t *tile, b Operand, k, n int) {
 			t.b, t.bAt, t.bStep = &(*scratch)[0], 0, u.width*4
 		}
 		t.biasAt = j * 4
-		kernels := u.kernels(t.columns)
+		kernels := u.level(t.columns).tiles
+		bands := (s.rows + len(kernels) - 2) / (len(kernels) - 1)
 		for band := range bands {
 			first := band * s.rows / bands
 			t.aAt, t.cAt = s.aAt+first*t.aRow, s.cAt+first*t.cRow+j*4

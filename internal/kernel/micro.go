@@ -2,59 +2,61 @@ package kernel
 
 // micro is the micro-kernels of one path.
 type micro struct {
-	rows, width int           // of the largest tile
-	whole       []func(*tile) // by rows: up to width columns
-	half        []func(*tile) // by rows: up to width/2 columns; nil if there are none
-	strip       func(*tile)   // one row by stripPanels panels; nil if there is none
-	copyRows    func(dst, src *float32, srcStep, rows int)
+	rows, width int // of the largest tile; width is that of a panel
+	levels      []level
+	strip       func(*tile)                                // one row by stripPanels panels; nil if there is none
+	copyRows    func(dst, src *float32, srcStep, rows int) // copies rows of width; nil on the portable path
+}
+
+// level is the kernels of one width, by rows from 1.
+type level struct {
+	width int
+	tiles []func(*tile)
 }
 
 // stripPanels is how many panels one row reads at once: enough streams to keep
 // memory busy.
 const stripPanels = 4
 
+var (
+	whole256 = level{16, []func(*tile){nil, tile256_1x2, tile256_2x2, tile256_3x2, tile256_4x2, tile256_5x2, tile256_6x2}}
+	half256  = level{8, []func(*tile){nil, tile256_1x1, tile256_2x1, tile256_3x1, tile256_4x1, tile256_5x1, tile256_6x1}}
+	whole512 = level{32, []func(*tile){nil, tile512_1x2, tile512_2x2, tile512_3x2, tile512_4x2, tile512_5x2, tile512_6x2, tile512_7x2,
+		tile512_8x2, tile512_9x2, tile512_10x2, tile512_11x2, tile512_12x2, tile512_13x2, tile512_14x2}}
+)
+
 var micros = [...]micro{
-	Portable: {
-		rows: 4, width: 4,
-		whole: []func(*tile){nil, tilePortable1, tilePortable2, tilePortable3, tilePortable4},
-	},
-	AVX2: {
-		rows: 6, width: 16, strip: tile256_1x8, copyRows: copyRows256,
-		whole: []func(*tile){nil, tile256_1x2, tile256_2x2, tile256_3x2, tile256_4x2, tile256_5x2, tile256_6x2},
-		half:  []func(*tile){nil, tile256_1x1, tile256_2x1, tile256_3x1, tile256_4x1, tile256_5x1, tile256_6x1},
-	},
-	AVX512: {
-		rows: 14, width: 32, strip: tile512_1x8, copyRows: copyRows512,
-		whole: []func(*tile){nil, tile512_1x2, tile512_2x2, tile512_3x2, tile512_4x2, tile512_5x2, tile512_6x2, tile512_7x2,
-			tile512_8x2, tile512_9x2, tile512_10x2, tile512_11x2, tile512_12x2, tile512_13x2, tile512_14x2},
-		half: []func(*tile){nil, tile512_1x1, tile512_2x1, tile512_3x1, tile512_4x1, tile512_5x1, tile512_6x1, tile512_7x1,
-			tile512_8x1, tile512_9x1, tile512_10x1, tile512_11x1, tile512_12x1, tile512_13x1, tile512_14x1},
-	},
+	Portable: {rows: 4, width: 4, levels: []level{
+		{4, []func(*tile){nil, tilePortable1, tilePortable2, tilePortable3, tilePortable4}},
+	}},
+	AVX2:   {rows: 6, width: 16, levels: []level{half256, whole256}, strip: tile256_1x8, copyRows: copyRows256},
+	AVX512: {rows: 14, width: 32, levels: []level{half256, whole256, whole512}, strip: tile512_1x8, copyRows: copyRows512},
 }
 
 // aligned says whether kernels can read so many columns of a matrix where it
 // lies, without reading behind them.
-func (u *micro) aligned(columns int) bool {
-	return columns == u.width || columns*2 == u.width && u.half != nil
-}
+func (u *micro) aligned(columns int) bool { return u.level(columns).width == columns }
 
-// kernels are those for so many columns, by rows.
-func (u *micro) kernels(columns int) []func(*tile) {
-	if u.half != nil && columns <= u.width/2 {
-		return u.half
+// level is the narrowest kernels that take so many columns, at most u.width.
+func (u *micro) level(columns int) *level {
+	for i := range u.levels {
+		if columns <= u.levels[i].width {
+			return &u.levels[i]
+		}
 	}
-	return u.whole
+	panic("kernel: more columns than a panel has")
 }
 
 // run computes rows x t.columns values, in tiles of equal height but the last
-// few. It leaves t.aAt and t.cAt behind the last row.
+// few, which are lower by one. It leaves t.aAt and t.cAt behind the last row.
 func (u *micro) run(t *tile, rows, tallest int) {
-	kernels := u.kernels(t.columns)
+	kernels := u.level(t.columns).tiles
+	tallest = min(tallest, len(kernels)-1)
 	tiles := (rows + tallest - 1) / tallest
 	for rows > 0 {
 		height := (rows + tiles - 1) / tiles
-		shorter := tiles*height - rows // tiles of height-1
-		t.repeats = tiles - shorter
+		lower := tiles*height - rows
+		t.repeats = tiles - lower
 		t.aShift, t.cShift = height*t.aRow, height*t.cRow
 		rows -= t.repeats * height
 		tiles -= t.repeats

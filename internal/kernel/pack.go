@@ -18,27 +18,42 @@ func packAll(dst []float32, u *micro, k, n int, b Operand) {
 // [steps][width], with zeros behind the columns.
 func packPanel(dst []float32, u *micro, b Operand, k0, steps, j, columns int) {
 	src := b.Data[b.offset(k0, j):]
+	_ = src[b.offset(steps-1, columns-1)]
 	dst = dst[:steps*u.width]
-	if columns == u.width && u.copyRows != nil {
-		if !b.Transposed {
-			_ = src[(steps-1)*b.Stride+columns-1]
-			u.copyRows(&dst[0], &src[0], b.Stride*4, steps)
-			return
+	switch {
+	case u.copyRows == nil:
+		packSlowly(dst, u.width, src, b, 0, steps, columns)
+	case b.Transposed:
+		packTransposed(dst, u.width, src, b, steps, columns)
+	case columns == u.width:
+		u.copyRows(&dst[0], &src[0], b.Stride*4, steps)
+	default:
+		for i := 0; i < u.width; i += 8 {
+			some := max(0, min(8, columns-i))
+			copyEdge8(&dst[i], u.width*4, &src[min(i, columns-1)], b.Stride*4, steps, some)
 		}
-		whole := steps &^ 7
-		_ = src[(columns-1)*b.Stride+steps-1]
-		if whole > 0 {
-			for i := 0; i < columns; i += 8 {
-				transpose8(&dst[i], u.width*4, &src[i*b.Stride], b.Stride*4, whole/8)
-			}
-		}
-		if whole == steps {
-			return
-		}
-		dst, src, steps = dst[whole*u.width:], src[whole:], steps-whole
 	}
-	for l := range steps {
-		row := dst[l*u.width:][:u.width]
+}
+
+// packTransposed does as many steps as it can 8 by 8, if columns are in eights.
+func packTransposed(dst []float32, width int, src []float32, b Operand, steps, columns int) {
+	done := 0
+	if columns%8 == 0 && steps >= 8 {
+		done = steps &^ 7
+		for i := 0; i < columns; i += 8 {
+			transpose8(&dst[i], width*4, &src[i*b.Stride], b.Stride*4, done/8)
+		}
+		for l := 0; columns < width && l < done; l++ {
+			clear(dst[l*width+columns:][:width-columns])
+		}
+	}
+	packSlowly(dst, width, src, b, done, steps, columns)
+}
+
+// packSlowly does the steps from the first on, value by value.
+func packSlowly(dst []float32, width int, src []float32, b Operand, first, steps, columns int) {
+	for l := first; l < steps; l++ {
+		row := dst[l*width:][:width]
 		if b.Transposed {
 			for i := range columns {
 				row[i] = src[i*b.Stride+l]

@@ -12,6 +12,11 @@ func copyRows512(dst *float32, src *float32, srcStep int, rows int)
 //go:noescape
 func copyRows256(dst *float32, src *float32, srcStep int, rows int)
 
+// copyEdge8 copies rows of up to 8 values to rows of 8 that end with zeros; steps between rows in bytes.
+//
+//go:noescape
+func copyEdge8(dst *float32, dstStep int, src *float32, srcStep int, rows int, columns int)
+
 // transpose8 transposes 8 rows of 8*blocks values to 8*blocks rows of 8; steps between rows in bytes.
 //
 //go:noescape

@@ -42,6 +42,63 @@ row:
 	VZEROUPPER
 	RET
 
+DATA copyEdgeMask<>+0(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+4(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+8(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+12(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+16(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+20(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+24(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+28(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+32(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+36(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+40(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+44(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+48(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+52(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+56(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+60(SB)/4, $0xffffffff
+DATA copyEdgeMask<>+64(SB)/4, $0x00000000
+DATA copyEdgeMask<>+68(SB)/4, $0x00000000
+DATA copyEdgeMask<>+72(SB)/4, $0x00000000
+DATA copyEdgeMask<>+76(SB)/4, $0x00000000
+DATA copyEdgeMask<>+80(SB)/4, $0x00000000
+DATA copyEdgeMask<>+84(SB)/4, $0x00000000
+DATA copyEdgeMask<>+88(SB)/4, $0x00000000
+DATA copyEdgeMask<>+92(SB)/4, $0x00000000
+DATA copyEdgeMask<>+96(SB)/4, $0x00000000
+DATA copyEdgeMask<>+100(SB)/4, $0x00000000
+DATA copyEdgeMask<>+104(SB)/4, $0x00000000
+DATA copyEdgeMask<>+108(SB)/4, $0x00000000
+DATA copyEdgeMask<>+112(SB)/4, $0x00000000
+DATA copyEdgeMask<>+116(SB)/4, $0x00000000
+DATA copyEdgeMask<>+120(SB)/4, $0x00000000
+DATA copyEdgeMask<>+124(SB)/4, $0x00000000
+GLOBL copyEdgeMask<>(SB), RODATA|NOPTR, $128
+
+// func copyEdge8(dst *float32, dstStep int, src *float32, srcStep int, rows int, columns int)
+// Requires: AVX
+TEXT ·copyEdge8(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    dstStep+8(FP), CX
+	MOVQ    src+16(FP), DX
+	MOVQ    srcStep+24(FP), BX
+	MOVQ    rows+32(FP), SI
+	MOVQ    columns+40(FP), DI
+	LEAQ    copyEdgeMask<>+0(SB), R8
+	NEGQ    DI
+	VMOVUPS 64(R8)(DI*4), Y0
+
+row:
+	VMASKMOVPS (DX), Y0, Y1
+	VMOVUPS    Y1, (AX)
+	ADDQ       BX, DX
+	ADDQ       CX, AX
+	DECQ       SI
+	JNZ        row
+	VZEROUPPER
+	RET
+
 // func transpose8(dst *float32, dstStep int, src *float32, srcStep int, blocks int)
 // Requires: AVX
 TEXT ·transpose8(SB), NOSPLIT, $0-40

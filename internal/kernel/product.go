@@ -117,7 +117,11 @@ func (p *product) part(u *micro, i0, i1, j0, j1 int) {
 	if t.aRow%2048 == 0 {
 		tallest = min(tallest, shortTile)
 	}
-	source := factor{product: p, micro: u, direct: !p.b.Transposed && i1-i0 <= directRows}
+	direct := directRows
+	if p.b.Stride%1024 == 0 { // all steps of a panel fall on the same lines of the first cache
+		direct = 2 * u.rows
+	}
+	source := factor{product: p, micro: u, direct: !p.b.Transposed && i1-i0 <= direct}
 	for k0 := 0; k0 < p.k; k0 += depth {
 		t.steps = min(depth, p.k-k0)
 		t.accumulate = 0

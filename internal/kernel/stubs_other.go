@@ -8,34 +8,6 @@ func peak512(n int) { panic("kernel: amd64 only") }
 
 func peak256(n int) { panic("kernel: amd64 only") }
 
-func tile512_1x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_2x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_3x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_4x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_5x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_6x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_7x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_8x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_9x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_10x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_11x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_12x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_13x1(t *tile) { panic("kernel: amd64 only") }
-
-func tile512_14x1(t *tile) { panic("kernel: amd64 only") }
-
 func tile512_1x2(t *tile) { panic("kernel: amd64 only") }
 
 func tile512_2x2(t *tile) { panic("kernel: amd64 only") }
@@ -95,6 +67,10 @@ func tile256_1x8(t *tile) { panic("kernel: amd64 only") }
 func copyRows512(dst *float32, src *float32, srcStep int, rows int) { panic("kernel: amd64 only") }
 
 func copyRows256(dst *float32, src *float32, srcStep int, rows int) { panic("kernel: amd64 only") }
+
+func copyEdge8(dst *float32, dstStep int, src *float32, srcStep int, rows int, columns int) {
+	panic("kernel: amd64 only")
+}
 
 func transpose8(dst *float32, dstStep int, src *float32, srcStep int, blocks int) {
 	panic("kernel: amd64 only")
@@ -168,19 +144,11 @@ func maxPoolGrad2x2_512(dx *float32, dout *float32, in *float32, out *float32, l
 	panic("kernel: amd64 only")
 }
 
-func maxPoolReLUGrad2x2_512(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int) {
-	panic("kernel: amd64 only")
-}
-
 func maxPool2x2_256(out *float32, in *float32, line int, width int, n int) {
 	panic("kernel: amd64 only")
 }
 
 func maxPoolGrad2x2_256(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int) {
-	panic("kernel: amd64 only")
-}
-
-func maxPoolReLUGrad2x2_256(dx *float32, dout *float32, in *float32, out *float32, line int, width int, n int) {
 	panic("kernel: amd64 only")
 }
 

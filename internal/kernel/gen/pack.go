@@ -9,7 +9,32 @@ import (
 func packs(a *asm) {
 	copyRows(a, "copyRows512", "copyRows512 copies rows of 32 values, from rows srcStep bytes apart to rows of 128.", a.ZMM)
 	copyRows(a, "copyRows256", "copyRows256 copies rows of 16 values, from rows srcStep bytes apart to rows of 64.", a.YMM)
+	copyEdge(a)
 	transpose8(a)
+}
+
+// copyEdge copies rows of up to 8 values, with zeros behind them.
+func copyEdge(a *asm) {
+	mask := edge(a, "copyEdgeMask")
+	a.function("copyEdge8", "func(dst *float32, dstStep int, src *float32, srcStep, rows, columns int)",
+		"copyEdge8 copies rows of up to 8 values to rows of 8 that end with zeros; steps between rows in bytes.")
+	dst, dstStep := a.Load(a.Param("dst"), a.GP64()), a.Load(a.Param("dstStep"), a.GP64())
+	src, srcStep := a.Load(a.Param("src"), a.GP64()), a.Load(a.Param("srcStep"), a.GP64())
+	rows, columns := a.Load(a.Param("rows"), a.GP64()), a.Load(a.Param("columns"), a.GP64())
+	at := a.GP64()
+	a.LEAQ(mask, at)
+	a.NEGQ(columns)
+	m, x := a.YMM(), a.YMM()
+	a.VMOVUPS(operand.Mem{Base: at, Index: columns, Scale: 4, Disp: 64}, m)
+	a.Label("row")
+	a.VMASKMOVPS(operand.Mem{Base: src}, m, x)
+	a.VMOVUPS(x, operand.Mem{Base: dst})
+	a.ADDQ(srcStep, src)
+	a.ADDQ(dstStep, dst)
+	a.DECQ(rows)
+	a.JNZ(operand.LabelRef("row"))
+	a.VZEROUPPER()
+	a.RET()
 }
 
 // copyRows copies two vectors a row, rows at least 1.

@@ -10,23 +10,26 @@ import (
 
 // isa is what a micro-kernel is written with.
 type isa struct {
-	name  string
-	bytes int // of a vector
-	rows  int // of the largest tile
-	new   func(*asm) reg.VecVirtual
+	name   string
+	bytes  int   // of a vector
+	rows   int   // of the largest tile
+	widths []int // of tiles, vectors
+	new    func(*asm) reg.VecVirtual
 }
 
+// A tile of one AVX-512 vector would be slower than two of AVX2: each value of b
+// would meet too few values of a.
 var (
-	avx512 = isa{"512", 64, 14, func(a *asm) reg.VecVirtual { return a.ZMM() }}
-	avx2   = isa{"256", 32, 6, func(a *asm) reg.VecVirtual { return a.YMM() }}
+	avx512 = isa{"512", 64, 14, []int{2}, func(a *asm) reg.VecVirtual { return a.ZMM() }}
+	avx2   = isa{"256", 32, 6, []int{1, 2}, func(a *asm) reg.VecVirtual { return a.YMM() }}
 )
 
-// tiles writes the micro-kernels of products: rows x (1 or 2 vectors), and one
-// row by 8 vectors of several panels, for products that wait for memory.
+// tiles writes the micro-kernels of products: rows x vectors, and one row by 8
+// vectors of several panels, for products that wait for memory.
 func tiles(a *asm) {
-	mask := edge(a)
+	mask := edge(a, "edge")
 	for _, s := range []isa{avx512, avx2} {
-		for vectors := 1; vectors <= 2; vectors++ {
+		for _, vectors := range s.widths {
 			for rows := 1; rows <= s.rows; rows++ {
 				(&tileKernel{asm: a, isa: s, rows: rows, vectors: vectors, mask: mask}).write()
 			}
@@ -37,8 +40,8 @@ func tiles(a *asm) {
 
 // edge is 16 lanes of ones and 16 of zeros: a mask for n lanes begins n before
 // the zeros.
-func edge(a *asm) operand.Mem {
-	m := a.StaticGlobal("edge")
+func edge(a *asm, name string) operand.Mem {
+	m := a.StaticGlobal(name)
 	a.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i := range 32 {
 		v := operand.U32(0)
