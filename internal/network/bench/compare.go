@@ -121,6 +121,9 @@ func (c *crew) peak(threads int, r *report) error {
 		return err
 	}
 	got, err := p.ask(request{Op: "peak"})
+	if r.cpu {
+		got.GFLOPS = got.CPU
+	}
 	r.peaks[threads] = max(r.peaks[threads], got.GFLOPS)
 	if len(r.versions) == 0 {
 		t, err := c.torch(variant{blas: c.blas[0]}, threads)
@@ -256,7 +259,7 @@ func (c *crew) measure(m measured, s settings, dir string) (result, error) {
 		}
 		theirs = append(theirs, &side{peer: p, way: v})
 	}
-	if err := turns(2, min(0.3, s.seconds), q, theirs...); err != nil {
+	if err := turns(2, min(0.3, s.seconds), s.cpu, q, theirs...); err != nil {
 		return r, err
 	}
 	slices.SortStableFunc(theirs, func(a, b *side) int { return cmp.Compare(slices.Max(b.speeds), slices.Max(a.speeds)) })
@@ -266,7 +269,7 @@ func (c *crew) measure(m measured, s settings, dir string) (result, error) {
 		return r, err
 	}
 	ours := &side{peer: p}
-	if err := turns(s.rounds, s.seconds, q, append(theirs, ours)...); err != nil {
+	if err := turns(s.rounds, s.seconds, s.cpu, q, append(theirs, ours)...); err != nil {
 		return r, err
 	}
 	quoted := slices.MaxFunc(theirs, func(a, b *side) int { return cmp.Compare(median(a.speeds), median(b.speeds)) })
@@ -276,7 +279,7 @@ func (c *crew) measure(m measured, s settings, dir string) (result, error) {
 
 // turns loads the case into all sides, lets each warm up, and then measures
 // them one after the other, so many rounds.
-func turns(rounds int, seconds float64, q request, sides ...*side) error {
+func turns(rounds int, seconds float64, cpu bool, q request, sides ...*side) error {
 	for _, x := range sides {
 		q.ChannelsLast, x.speeds = x.way.last, nil
 		if _, err := x.peer.ask(q); err != nil {
@@ -293,6 +296,9 @@ func turns(rounds int, seconds float64, q request, sides ...*side) error {
 			got, err := x.peer.ask(request{Op: "run", Seconds: seconds})
 			if err != nil {
 				return err
+			}
+			if cpu {
+				got.Seconds = got.CPU
 			}
 			x.speeds = append(x.speeds, float64(got.Samples)/got.Seconds)
 		}

@@ -40,6 +40,7 @@ type settings struct {
 	blas    string // folder for matrix libraries that had to be fetched
 	write   string // file that gets the report, between its markers; empty is none
 	memory  bool
+	cpu     bool // divide by processor time
 }
 
 func main() {
@@ -55,14 +56,19 @@ func main() {
 	blas := flag.String("blas", ".cache/bench", "where OpenBLAS is unpacked when the system has none")
 	write := flag.String("write", "", "file whose trainer section is written anew")
 	memory := flag.Bool("memory", true, "measure peak memory of training too")
+	cpu := flag.Bool("cpu", false, "divide by processor time, not by the time that passed: rough figures of one thread on a busy machine")
 	flag.Parse()
 	if *worker {
 		serve(os.Stdin, os.Stdout)
 		return
 	}
-	s := settings{*rounds, *seconds, strings.Split(*models, ","), strings.Split(*modes, ","), numbers(*batches), numbers(*threads), *python, *blas, *write, *memory}
+	s := settings{*rounds, *seconds, strings.Split(*models, ","), strings.Split(*modes, ","), numbers(*batches), numbers(*threads), *python, *blas, *write, *memory, *cpu}
 	if *quick {
 		s.rounds, s.seconds, s.batches, s.threads = 3, 0.4, []int{1, 64}, []int{2}
+	}
+	if s.cpu && s.write != "" {
+		fmt.Fprintln(os.Stderr, "bench: -cpu is for a look, not for the document: want no -write beside it")
+		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
