@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// depthwise is a random case with what float64 says about it.
+// depthwiseCase is a random case with what float64 says about it.
 type depthwiseCase struct {
 	w                   Window
 	e                   Epilogue
@@ -120,6 +120,50 @@ func TestDepthwiseOfOtherWindows(t *testing.T) {
 				w := Window{Height: side[0], Width: side[1], Channels: 19, Filters: 19, Kernel: 3, Stride: stride, Padding: 1}
 				randomDepthwise(m, r, w).check(t, m, r)
 				m.check()
+			}
+		}
+	})
+}
+
+// The work on an image may be split by rows: the bits stay.
+func TestDepthwiseOfARowHasTheSameBitsAmongOthers(t *testing.T) {
+	eachPath(t, func(t *testing.T) {
+		r, m := rand.New(rand.NewPCG(35, 36)), newMemory(t)
+		for _, c := range []int{8, 19, 64} {
+			for _, stride := range []int{1, 2} {
+				w := Window{Height: 23, Width: 21, Channels: c, Filters: c, Kernel: 3, Stride: stride, Padding: 1}
+				padded, weights := m.random(r, w.Padded()), m.random(r, 9*c)
+				all, rows := m.dirty(w.Output()), m.dirty(w.Output())
+				height, _ := w.Out()
+				w.Depthwise(all, padded, weights, Epilogue{ReLU: true}, 0, height)
+				for y := range height {
+					w.Depthwise(rows, padded, weights, Epilogue{ReLU: true}, y, y+1)
+				}
+				for i, v := range rows {
+					if math.Float32bits(v) != math.Float32bits(all[i]) {
+						t.Fatalf("%+v: value %d is %g row by row and %g at once", w, i, v, all[i])
+					}
+				}
+				m.check()
+			}
+		}
+	})
+}
+
+func TestDepthwiseAnswersNaNToNaN(t *testing.T) {
+	eachPath(t, func(t *testing.T) {
+		for _, stride := range []int{1, 2} {
+			w := Window{Height: 6, Width: 6, Channels: 19, Filters: 19, Kernel: 3, Stride: stride, Padding: 1}
+			padded, weights, out := make([]float32, w.Padded()), make([]float32, 9*19), make([]float32, w.Output())
+			for i := range padded {
+				padded[i] = float32(math.NaN())
+			}
+			height, _ := w.Out()
+			w.Depthwise(out, padded, weights, Epilogue{ReLU: true}, 0, height)
+			for i, v := range out {
+				if v == v {
+					t.Fatalf("stride %d: value %d of NaN is %g, want NaN", stride, i, v)
+				}
 			}
 		}
 	})

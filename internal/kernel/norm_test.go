@@ -100,6 +100,24 @@ func TestAffineAnswersNaNToNaN(t *testing.T) {
 	})
 }
 
+// A sample answers the same alone and in a batch.
+func TestAffineOfARowHasTheSameBitsAmongOthers(t *testing.T) {
+	eachTable(t, func(t *testing.T, m *memory, r *rand.Rand, rows, c int) {
+		x, scale, offset := m.random(r, rows*c), m.random(r, c), m.random(r, c)
+		all, one := m.dirty(rows*c), m.dirty(c)
+		Affine(all, x, scale, offset, rows, c, true)
+		for range 5 {
+			i := r.IntN(rows)
+			Affine(one, x[i*c:][:c], scale, offset, 1, c, true)
+			for j, v := range one {
+				if math.Float32bits(v) != math.Float32bits(all[i*c+j]) {
+					t.Fatalf("%d x %d: row %d is %g at %d alone and %g among others", rows, c, i, v, j, all[i*c+j])
+				}
+			}
+		}
+	})
+}
+
 // gradients are random factors of the backward kernels, and the gradient after
 // ReLU by float64. Outputs are kept away from zero, where rounding decides.
 type gradients struct {
