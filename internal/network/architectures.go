@@ -1,6 +1,9 @@
 package network
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // The families of [Spec.Architecture].
 const (
@@ -26,7 +29,7 @@ type CNNOptions struct {
 	Filters   []int   // of each block; nil is 32, 64. A block halves the sides, so that n blocks want sides of at least 2^n pixels
 	Convs     int     // convolutions in a block, before its pool; 0 is 1
 	Dense     []int   // units of the hidden layers after the blocks; nil is 128, empty is none
-	BatchNorm bool    // between each convolution and its ReLU
+	BatchNorm bool    // before each ReLU
 	Dropout   float64 // share, before each dense layer; 0 is none
 }
 
@@ -42,26 +45,26 @@ func CNN(in Size, o CNNOptions, classes int) Spec {
 	s := Spec{Architecture: FamilyCNN, Input: in, Classes: classes}
 	for _, filters := range o.Filters {
 		for range max(1, o.Convs) {
-			s.add(convolution(Layer{Kind: Conv, Units: filters, Kernel: 3, Stride: 1, Padding: 1}, o.BatchNorm)...)
+			s.add(rectified(Layer{Kind: Conv, Units: filters, Kernel: 3, Stride: 1, Padding: 1}, o.BatchNorm)...)
 		}
 		s.add(Layer{Kind: MaxPool, Kernel: 2, Stride: 2})
 	}
-	dropped := func(l Layer) []Layer {
+	dropped := func(layers ...Layer) []Layer {
 		if o.Dropout == 0 {
-			return []Layer{l}
+			return layers
 		}
-		return []Layer{{Kind: Dropout, Rate: o.Dropout}, l}
+		return slices.Concat([]Layer{{Kind: Dropout, Rate: o.Dropout}}, layers)
 	}
 	for _, units := range o.Dense {
-		s.add(dropped(Layer{Kind: Dense, Units: units, Bias: true, ReLU: true})...)
+		s.add(dropped(rectified(Layer{Kind: Dense, Units: units}, o.BatchNorm)...)...)
 	}
 	s.add(dropped(Layer{Kind: Dense, Units: classes, Bias: true})...)
 	return s
 }
 
-// convolution gives a convolution its bias and ReLU, or the batch normalisation
-// that takes the place of the bias.
-func convolution(l Layer, norm bool) []Layer {
+// rectified gives a layer its ReLU, and before it a bias or the batch
+// normalisation that has one.
+func rectified(l Layer, norm bool) []Layer {
 	if norm {
 		return []Layer{l, {Kind: BatchNorm, ReLU: true}}
 	}
@@ -97,17 +100,17 @@ var mobileBlocks = []struct {
 // and ReLU, the mean over the image, a dense layer. Width multiplies the filters
 // (rounded to multiples of 16, at least 16, which suit the kernels' vectors).
 //
-// The paper halves the sides of its 224 pixels five times, down to 7. Smaller
-// images are halved less often, so that the last blocks still see at least 4
-// pixels a side: 28 and 32 pixels are halved three times, 64 and 96 four times,
-// 128 and more five times. The halvings that fall away are the first ones:
-// details are what small images are short of.
+// The paper halves the sides of its 224 pixels five times, down to 7. Images of
+// at most 32 pixels are halved less often, so that the last blocks see 2 pixels
+// a side at least; the halvings that fall away are the first ones. One halving
+// less costs four times the work and did not pay: 64-pixel photos of food came
+// to .51 in 210 CPU-seconds with five, to .34 in 370 with four.
 func MobileNet(in Size, width float64, classes int) Spec {
 	s := Spec{Architecture: FamilyMobileNet, Input: in, Classes: classes}
 	filters := func(n int) int { return max(1, int(math.Round(float64(n)*width/16))) * 16 }
 	const halvings = 5
 	side, skip := min(in.Height, in.Width), halvings
-	for n := 1; n <= halvings && (side-1)>>n+1 >= 4; n++ {
+	for n := 1; n <= halvings && (side-1)>>n+1 >= 2; n++ {
 		skip--
 	}
 	stride := func(halves bool) int {
@@ -120,10 +123,10 @@ func MobileNet(in Size, width float64, classes int) Spec {
 		}
 		return 2
 	}
-	s.add(convolution(Layer{Kind: Conv, Units: filters(32), Kernel: 3, Stride: stride(true), Padding: 1}, true)...)
+	s.add(rectified(Layer{Kind: Conv, Units: filters(32), Kernel: 3, Stride: stride(true), Padding: 1}, true)...)
 	for _, b := range mobileBlocks {
-		s.add(convolution(Layer{Kind: Depthwise, Kernel: 3, Stride: stride(b.halves), Padding: 1}, true)...)
-		s.add(convolution(Layer{Kind: Conv, Units: filters(b.filters), Kernel: 1, Stride: 1}, true)...)
+		s.add(rectified(Layer{Kind: Depthwise, Kernel: 3, Stride: stride(b.halves), Padding: 1}, true)...)
+		s.add(rectified(Layer{Kind: Conv, Units: filters(b.filters), Kernel: 1, Stride: 1}, true)...)
 	}
 	s.add(Layer{Kind: MeanPool}, Layer{Kind: Dense, Units: classes, Bias: true})
 	return s

@@ -73,13 +73,13 @@ func TestANetworkThatIsNotThatOfItsFilesIsRefused(t *testing.T) {
 		change     func(spec map[string]any, layer func(at int) map[string]any)
 	}{
 		{"a pool larger than its input", "layers[2] pool 7 stride 2 on 8x6x2: the window is larger than its input: want a kernel of at most 6", func(_ map[string]any, layer func(int) map[string]any) { layer(2)["kernel"] = 7 }},
-		{"a last layer that is no dense one", "layers[4] is batchnorm: want the last to be dense", func(_ map[string]any, layer func(int) map[string]any) {
-			layer(4)["kind"] = BatchNorm
-			delete(layer(4), "units")
-			delete(layer(4), "bias")
+		{"a last layer that is no dense one", "layers[5] is batchnorm: want the last to be dense", func(_ map[string]any, layer func(int) map[string]any) {
+			layer(5)["kind"] = BatchNorm
+			delete(layer(5), "units")
+			delete(layer(5), "bias")
 		}},
 		{"another pool", "tensor 5 is layers.2.weight [3 24] with 72 values, the architecture wants layers.2.weight [3 12]", func(_ map[string]any, layer func(int) map[string]any) { layer(2)["kernel"], layer(2)["stride"] = 3, 2 }},
-		{"a bias that is not there", "9 tensors, the architecture wants 10", func(_ map[string]any, layer func(int) map[string]any) { layer(0)["bias"] = true }},
+		{"a bias that is not there", "12 tensors, the architecture wants 13", func(_ map[string]any, layer func(int) map[string]any) { layer(0)["bias"] = true }},
 		{"an image of another shape", "preprocessing gives 8x6x1, the network's input is 6x8x1: want the same", func(spec map[string]any, _ func(int) map[string]any) {
 			spec["input"] = map[string]any{"height": 6, "width": 8, "channels": 1}
 		}},

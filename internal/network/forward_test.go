@@ -389,7 +389,7 @@ func TestInferenceAnswersAsTheTrainingGraph(t *testing.T) {
 			for i, v := range logits {
 				want[i] = float64(v)
 			}
-			if d := difference(got, want); !(d < 1e-5) {
+			if d := difference(got, want); !(d < 3e-5) { // each may be 1e-5 from the truth, and the moments are float32s
 				t.Errorf("%s: logits are off by %.2g", name, d)
 			}
 		}

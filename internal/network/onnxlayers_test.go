@@ -162,7 +162,7 @@ func TestTheNamesInAGraphAreStable(t *testing.T) {
 	want := []string{
 		"Cast pixels", "Div scaled", "Sub centred", "Div normalised",
 		"Transpose layers.0.channels_first", "Conv layers.0", "BatchNormalization layers.1.sum", "Relu layers.1", "MaxPool maxpool.2",
-		"Transpose layers.2.channels_last", "Flatten flat", "Gemm layers.2.sum", "Relu layers.2", "Gemm logits", "Div calibrated", "Softmax probabilities",
+		"Transpose layers.2.channels_last", "Flatten flat", "Gemm layers.2", "BatchNormalization layers.3.sum", "Relu layers.3", "Gemm logits", "Div calibrated", "Softmax probabilities",
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("nodes %v\nwant  %v", got, want)
