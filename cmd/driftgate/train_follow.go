@@ -42,19 +42,20 @@ func (g *global) followRun(cmd *cobra.Command, c *app.Client, id string) error {
 		select {
 		case <-ctx.Done():
 			show.end()
-			return interrupted(c, id, run)
+			return interrupted(c.Private(), id)
 		case <-time.After(500 * time.Millisecond):
 		}
 		run = ledger.Run{}
 	}
 }
 
-// interrupted says what becomes of a run that nobody watches any more.
-func interrupted(c *app.Client, id string, run ledger.Run) error {
-	if !c.Private() {
+// interrupted says what becomes of a run that nobody watches any more; private
+// is one of a gateway that ends with this command.
+func interrupted(private bool, id string) error {
+	if !private {
 		return fmt.Errorf("interrupted: the run goes on in the gateway; driftgate runs show %s --wait follows it, driftgate runs cancel %s ends it", id, id)
 	}
-	return fmt.Errorf("interrupted: the run stops with this command, which was its gateway; its checkpoint stays, and the next gateway of this folder goes on from it: driftgate runs show %s --wait, or driftgate runs cancel %s to end it", id, id)
+	return fmt.Errorf("interrupted: the run stops with this command, and its checkpoint stays; driftgate runs show %s --wait goes on from it, as any gateway of this folder does; driftgate runs cancel %s ends it", id, id)
 }
 
 // progressShower shows how far a run is: as a bar on a terminal, as lines
