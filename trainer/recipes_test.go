@@ -1,9 +1,16 @@
 package trainer
 
 import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -70,7 +77,9 @@ func food(t *testing.T) dataset.Set {
 }
 
 // TestRecipesReachTheirAccuracy takes an hour on two cores: DRIFTGATE_LONG=1.
-// One of them: -run 'Recipes/cnn/seed_1'.
+// One of them: -run 'Recipes/cnn/seed_1'. DRIFTGATE_PYTORCH names an interpreter
+// that trains the same network from the same weights with the same settings,
+// for comparison.
 func TestRecipesReachTheirAccuracy(t *testing.T) {
 	if os.Getenv("DRIFTGATE_LONG") == "" {
 		t.Skip("takes an hour; DRIFTGATE_LONG=1 runs it")
@@ -105,10 +114,53 @@ func (r recipe) reach(t *testing.T, set dataset.Set, seed uint64) {
 	took := time.Since(began)
 	m := a.Manifest
 	t.Logf("%s, seed %d: test accuracy %.4f in %s, %.0f samples/s, %d epochs, %v", r.name, seed, m.Metrics["test_accuracy"], took.Round(time.Second), fastest, m.Epochs, m.Spec)
+	if python := os.Getenv("DRIFTGATE_PYTORCH"); python != "" {
+		r.besidePyTorch(t, python, set, job.Options, m)
+	}
 	if m.Metrics["test_accuracy"] < r.want {
 		t.Errorf("test accuracy %.4f, want at least %g", m.Metrics["test_accuracy"], r.want)
 	}
 	if r.within > 0 && took > r.within {
 		t.Errorf("took %s, want at most %s", took, r.within)
 	}
+}
+
+// besidePyTorch trains the manifest's network in PyTorch, by the bench's worker.
+func (r recipe) besidePyTorch(t *testing.T, python string, set dataset.Set, o Options, m network.Manifest) {
+	dir := t.TempDir()
+	write := func(name string, numbers any) string {
+		file := filepath.Join(dir, name)
+		var b bytes.Buffer
+		if err := binary.Write(&b, binary.LittleEndian, numbers); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	var dims [][]int
+	var weights []float32
+	for _, w := range network.NewWeights(m.Spec, rand.New(rand.NewPCG(o.Seed, streamWeights))) {
+		dims, weights = append(dims, w.Shape), append(weights, w.Data...)
+	}
+	request, err := json.Marshal(map[string]any{
+		"op": "fit", "spec": m.Spec, "channels_last": true, "weights": write("weights", weights), "dims": dims, "mode": "train", "options": o,
+		"learning_rate": o.LearningRate, "momentum": o.Momentum, "weight_decay": o.WeightDecay, "mean": m.Preprocessing.Mean, "std": m.Preprocessing.Std,
+		"set": map[string]string{
+			"train": write("train", set.Train.Pixels), "train_labels": write("train_labels", set.Train.Labels),
+			"test": write("test", set.Test.Pixels), "test_labels": write("test_labels", set.Test.Labels),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), python, filepath.Join("..", "internal", "network", "bench", "worker.py"))
+	cmd.Env = append(os.Environ(), "OMP_NUM_THREADS="+strconv.Itoa(runtime.GOMAXPROCS(0)), "GOMP_SPINCOUNT=0")
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(append(request, '\n')), os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("PyTorch: %v", err)
+	}
+	t.Logf("PyTorch, the same network, weights and settings: %s", out)
 }

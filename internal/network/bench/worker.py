@@ -97,17 +97,19 @@ class Case:
         place(fill, tensors)
         if self.last:
             self.model = self.model.to(memory_format=torch.channels_last)
+        decays = [p for p in self.model.parameters() if p.dim() > 1]
+        others = [p for p in self.model.parameters() if p.dim() <= 1]
+        self.optimiser = torch.optim.SGD(
+            [{"params": decays, "weight_decay": a["weight_decay"]}, {"params": others, "weight_decay": 0}],
+            lr=a["learning_rate"], momentum=a["momentum"])
+        if "inputs" not in a:
+            return
         s, n = spec["input"], a["batch"]
         x = np.fromfile(a["inputs"], np.float32).reshape(-1, n, s["height"], s["width"], s["channels"])
         y = np.fromfile(a["labels"], np.int32).reshape(-1, n)
         self.x = [self.order(b) for b in x]
         self.y = [torch.from_numpy(b.astype(np.int64)) for b in y]
         self.batch, self.steps = n, 0
-        decays = [p for p in self.model.parameters() if p.dim() > 1]
-        others = [p for p in self.model.parameters() if p.dim() <= 1]
-        self.optimiser = torch.optim.SGD(
-            [{"params": decays, "weight_decay": a["weight_decay"]}, {"params": others, "weight_decay": 0}],
-            lr=a["learning_rate"], momentum=a["momentum"])
         self.train = a["mode"] == "train"
         self.model.train(self.train)
 
@@ -141,6 +143,73 @@ class Case:
                 return {"samples": n, "seconds": took, "cpu": time.process_time() - cpu}
 
 
+class Varied:
+    """Images uint8 NHWC, varied as driftgate's augmentation does it."""
+
+    def __init__(self, a, seed):
+        self.a, self.rng = a, np.random.default_rng(seed)
+
+    def __call__(self, x):
+        a, rng, (n, h, w, _) = self.a, self.rng, x.shape
+        shift, cutout, bright = a.get("shift", 0), a.get("cutout", 0), a.get("brightness", 0)
+        out = x.copy()
+        for i in np.flatnonzero(rng.random(n) < a["share"]):
+            dy, dx = rng.integers(-shift, shift + 1, 2)
+            rows = np.clip(np.arange(h) - dy, 0, h - 1)
+            cols = np.arange(w) - dx
+            if a.get("flip") and rng.random() < 0.5:
+                cols = w - 1 - cols
+            px = x[i][rows][:, np.clip(cols, 0, w - 1)]
+            if bright:
+                px = np.clip(np.rint(px * (1 + (2 * rng.random() - 1) * bright)), 0, 255).astype(np.uint8)
+            if cutout:
+                y, c = rng.integers(h) - cutout // 2, rng.integers(w) - cutout // 2
+                px[max(0, y) : max(0, y + cutout), max(0, c) : max(0, c + cutout)] = 0
+            out[i] = px
+        return out
+
+
+def fit(a):
+    """Trains the network of a spec as driftgate's trainer would with the same
+    options and initial weights, and says how well it does on the test split."""
+    case, o, rng = Case(a), a["options"], np.random.default_rng(a["options"]["seed"])
+    s = a["spec"]["input"]
+    shape = (-1, s["height"], s["width"], s["channels"])
+    read = lambda name, kind: np.fromfile(a["set"][name], kind)
+    x, y = read("train", np.uint8).reshape(shape), read("train_labels", np.uint16).astype(np.int64)
+    tx, ty = read("test", np.uint8).reshape(shape), read("test_labels", np.uint16)
+    kept = rng.permutation(len(x))[int(len(x) * o["validation"]) :]
+    mean, std = (np.array(a[k], np.float32) for k in ("mean", "std"))
+    ready = lambda px: case.order((px.astype(np.float32) / 255 - mean) / std)
+    varied = Varied(o["augment"], o["seed"]) if any(o["augment"].get(k) for k in ("shift", "flip", "brightness", "cutout")) else (lambda px: px)
+    batch, epochs, warm = o["batch"], o["epochs"], o.get("warmup", 0)
+    steps = (len(kept) + batch - 1) // batch
+    began = time.perf_counter()
+    case.model.train()
+    for epoch in range(epochs):
+        order = rng.permutation(kept)
+        for step in range(steps):
+            rate = o["learning_rate"]
+            if epoch < warm:
+                rate *= (epoch * steps + step + 1) / (warm * steps)
+            else:
+                rate *= (1 + np.cos(np.pi * (epoch - warm + step / steps) / (epochs - warm))) / 2
+            for group in case.optimiser.param_groups:
+                group["lr"] = rate
+            at = order[step * batch : (step + 1) * batch]
+            loss = F.cross_entropy(case.model(ready(varied(x[at]))), torch.from_numpy(y[at]), label_smoothing=o.get("smoothing", 0))
+            case.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if o.get("max_norm"):
+                nn.utils.clip_grad_norm_(case.model.parameters(), o["max_norm"])
+            case.optimiser.step()
+    seconds = time.perf_counter() - began
+    case.model.eval()
+    with torch.inference_mode():
+        right = sum(int((case.model(ready(tx[i : i + 250])).argmax(1).numpy() == ty[i : i + 250]).sum()) for i in range(0, len(tx), 250))
+    return {"accuracy": right / len(tx), "seconds": seconds, "samples_per_second": len(kept) * epochs / seconds}
+
+
 def memory():
     """Peak resident memory in bytes."""
     for line in open("/proc/self/status"):
@@ -159,6 +228,8 @@ def answer(state, a):
     op = a["op"]
     if op == "hello":
         return {"version": torch.__version__, "threads": torch.get_num_threads(), "libraries": libraries(), "memory": memory()}
+    if op == "fit":
+        return fit(a)
     if op == "load":
         state["case"] = None
         state["case"] = Case(a)
