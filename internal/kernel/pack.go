@@ -40,8 +40,11 @@ func packTransposed(dst []float32, width int, src []float32, b Operand, steps, c
 	done := 0
 	if columns%8 == 0 && steps >= 8 {
 		done = steps &^ 7
-		for i := 0; i < columns; i += 8 {
-			transpose8(&dst[i], width*4, &src[i*b.Stride], b.Stride*4, done/8)
+		const piece = 128 // steps whose part of dst stays in the first cache
+		for l := 0; l < done; l += piece {
+			for i := 0; i < columns; i += 8 {
+				transpose8(&dst[l*width+i], width*4, &src[i*b.Stride+l], b.Stride*4, min(done-l, piece)/8)
+			}
 		}
 		for l := 0; columns < width && l < done; l++ {
 			clear(dst[l*width+columns:][:width-columns])

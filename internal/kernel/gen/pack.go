@@ -85,11 +85,17 @@ func transpose8(a *asm) {
 	a.Label("block")
 	a.LEAQ(operand.Mem{Base: src, Index: srcStep, Scale: 4}, low)
 	var r [8]reg.VecVirtual
-	for i := range r {
-		r[i] = a.YMM()
-		a.VMOVUPS(row(src, low, srcStep, src3, i), r[i])
+	for h := 0; h < 8; h += 4 { // columns h to h+3: row i and row i+4 side by side
+		var in [4]reg.VecVirtual
+		for i := range in {
+			in[i] = a.YMM()
+			up, down := row(src, low, srcStep, src3, i), row(src, low, srcStep, src3, i+4)
+			up.Disp, down.Disp = h*4, h*4
+			a.VMOVUPS(up, in[i].AsX())
+			a.VINSERTF128(operand.Imm(1), down, in[i], in[i])
+		}
+		shuffle4(a, in, r[h:])
 	}
-	r = shuffle8(a, r)
 	a.LEAQ(operand.Mem{Base: dst, Index: dstStep, Scale: 4}, low)
 	for i := range r {
 		a.VMOVUPS(r[i], row(dst, low, dstStep, dst3, i))
@@ -102,25 +108,18 @@ func transpose8(a *asm) {
 	a.RET()
 }
 
-// shuffle8 transposes 8 vectors of 8: pairs, then quarters, then halves.
-func shuffle8(a *asm, r [8]reg.VecVirtual) (out [8]reg.VecVirtual) {
-	var p, q [8]reg.VecVirtual
-	for i := 0; i < 8; i += 2 {
-		p[i], p[i+1] = a.YMM(), a.YMM()
-		a.VUNPCKLPS(r[i+1], r[i], p[i])
-		a.VUNPCKHPS(r[i+1], r[i], p[i+1])
+// shuffle4 transposes 4 x 4 values in each half of 4 vectors.
+func shuffle4(a *asm, in [4]reg.VecVirtual, out []reg.VecVirtual) {
+	var pairs [4]reg.VecVirtual
+	for i := range pairs {
+		pairs[i] = a.YMM()
 	}
-	for h := 0; h < 8; h += 4 {
-		for i := range 2 {
-			q[h+2*i], q[h+2*i+1] = a.YMM(), a.YMM()
-			a.VSHUFPS(operand.Imm(0x44), p[h+2+i], p[h+i], q[h+2*i])
-			a.VSHUFPS(operand.Imm(0xee), p[h+2+i], p[h+i], q[h+2*i+1])
-		}
+	for i := 0; i < 4; i += 2 {
+		a.VUNPCKLPS(in[i+1], in[i], pairs[i])
+		a.VUNPCKHPS(in[i+1], in[i], pairs[i+1])
 	}
 	for i := range 4 {
-		out[i], out[i+4] = a.YMM(), a.YMM()
-		a.VPERM2F128(operand.Imm(0x20), q[i+4], q[i], out[i])
-		a.VPERM2F128(operand.Imm(0x31), q[i+4], q[i], out[i+4])
+		out[i] = a.YMM()
+		a.VSHUFPS(operand.Imm([]uint64{0x44, 0xee}[i%2]), pairs[2+i/2], pairs[i/2], out[i])
 	}
-	return out
 }
