@@ -80,7 +80,9 @@ func (p *plan) share(in *samples, logits, features []float32, threads int) {
 			x = y
 		}
 	}
-	c.add(p.head, seen, logits, threads)
+	if logits != nil {
+		c.add(p.head, seen, logits, threads)
+	}
 	c.work(space[p.scratch:], threads)
 }
 

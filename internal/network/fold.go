@@ -2,6 +2,7 @@ package network
 
 import (
 	"math"
+	"slices"
 
 	"driftgate/internal/kernel"
 )
@@ -35,7 +36,7 @@ func newOps(s Spec, w Weights) []op {
 				l.relu = stages[0].ReLU
 				stages = stages[1:]
 			}
-			if l.product {
+			if l.product() {
 				out = append(out, newProduct(l))
 				continue
 			}
@@ -64,34 +65,42 @@ func normOf(st Stage, w Weights) (scale, offset []float64) {
 	return scale, offset
 }
 
-// linear is a dense, convolutional or depthwise layer with its weights in the
-// kernels' orientation: rows of one value for each unit.
+// linear is a dense, convolutional or depthwise layer on its way to an op. Its
+// weights are as in files, a row for each unit.
 type linear struct {
 	Stage
-	weights []float32
+	weights Tensor
 	bias    []float32 // nil is none
-	units   int
 	relu    bool
-	product bool // of matrices: dense, or a convolution that sees one pixel at a time
 }
 
 func linearOf(st Stage, w Weights) *linear {
-	l := &linear{Stage: st, weights: st.toKernel(w[st.Tensors[0]]), units: st.Out.Channels, relu: st.ReLU}
+	l := &linear{Stage: st, weights: w[st.Tensors[0]], relu: st.ReLU}
 	if st.Bias {
-		l.bias = st.toKernel(w[st.Tensors[1]])
+		l.bias = slices.Clone(w[st.Tensors[1]].Data)
 	}
-	l.product = st.Kind == Dense || st.Kind == Conv && st.Kernel == 1 && st.Stride == 1 && st.Padding == 0
 	return l
+}
+
+// product reports whether the layer is a product of matrices: dense, or a
+// convolution that sees one pixel at a time.
+func (l *linear) product() bool {
+	return l.Kind == Dense || l.Kind == Conv && l.Kernel == 1 && l.Stride == 1 && l.Padding == 0
 }
 
 // fold makes the layer answer scale y + offset for y. Both are computed in
 // float64, so that a weight is rounded once.
 func (l *linear) fold(scale, offset []float64) {
-	for i, v := range l.weights {
-		l.weights[i] = float32(float64(v) * scale[i%l.units])
+	folded := make([]float32, len(l.weights.Data))
+	row := len(folded) / len(scale)
+	for u, factor := range scale {
+		for i, v := range l.weights.Data[u*row:][:row] {
+			folded[u*row+i] = float32(float64(v) * factor)
+		}
 	}
+	l.weights.Data = folded
 	if l.bias == nil {
-		l.bias = make([]float32, l.units)
+		l.bias = make([]float32, len(scale))
 	}
 	for u, v := range l.bias {
 		l.bias[u] = float32(float64(v)*scale[u] + offset[u])

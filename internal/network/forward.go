@@ -27,8 +27,8 @@ func (s *samples) rows(first, n, values int, space []float32) []float32 {
 	return space
 }
 
-// run writes n rows of logits, and of what the last layer sees where features
-// is not nil. Rows are independent: a sample gets the same bits alone and in a
+// run writes n rows of logits and of what the last layer sees, each where it is
+// not nil. Rows are independent: a sample gets the same bits alone and in a
 // batch, whatever the number of threads.
 func (p *plan) run(in *samples, n int, logits, features []float32) {
 	if n == 0 {
@@ -89,7 +89,9 @@ func (p *plan) task(in *samples, from, to int, logits, features []float32) {
 		} else {
 			p.fill(last, in, at, n, seen, space)
 		}
-		p.head.run(logits[at*p.classes:], seen, n, 0, p.head.parts(n), nil)
+		if logits != nil {
+			p.head.run(logits[at*p.classes:], seen, n, 0, p.head.parts(n), nil)
+		}
 	}
 }
 
@@ -135,19 +137,69 @@ func (p *plan) between(layer, values int, space []float32) []float32 {
 	return space[p.b:][:values]
 }
 
-// Infer computes the logits of weights under training: n*Classes values for
-// n*Inputs. The error is [dg.ErrInvalid] when weights or rows do not fit.
-func Infer(s Spec, w Weights, x []float32) ([]float32, error) {
+// Forward answers with weights under training: what a [Classifier] is without an
+// artifact. Any number of goroutines may use it at once.
+type Forward struct {
+	plan   *plan
+	levels dataset.Levels
+}
+
+// NewForward lays a network out for inference; the weights are copied. levels
+// normalise the pixels that [Forward.Pixels] takes; nil where it is not used.
+// The error is [dg.ErrInvalid] when weights and spec do not fit.
+func NewForward(s Spec, w Weights, levels dataset.Levels) (*Forward, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
 	if err := w.Check(s); err != nil {
 		return nil, err
 	}
-	if len(x)%s.Inputs() != 0 {
-		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", len(x), s.Inputs(), dg.ErrInvalid)
+	return &Forward{newPlan(s, w), levels}, nil
+}
+
+// Logits maps n rows of Spec.Inputs normalised values to n rows of logits. They
+// may be infinite or no numbers, as those of weights that diverged. The error is
+// [dg.ErrInvalid]: not whole rows.
+func (f *Forward) Logits(x []float32) ([]float32, error) {
+	return f.logits(&samples{x: x}, len(x))
+}
+
+// Pixels is Logits for images given as uint8 HWC, one after the other.
+func (f *Forward) Pixels(px []byte) ([]float32, error) {
+	return f.logits(&samples{pixels: px, levels: f.levels}, len(px))
+}
+
+func (f *Forward) logits(in *samples, values int) ([]float32, error) {
+	n := values / f.plan.inputs
+	if values != n*f.plan.inputs {
+		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", values, f.plan.inputs, dg.ErrInvalid)
 	}
-	n := len(x) / s.Inputs()
-	out := make([]float32, n*s.Classes)
-	newPlan(s, w).run(&samples{x: x}, n, out, nil)
+	out := make([]float32, n*f.plan.classes)
+	f.plan.run(in, n, out, nil)
 	return out, nil
+}
+
+// Features writes what the last layer sees, after the ReLU, of n rows of
+// Spec.Inputs values: n*[Spec.Features] values into dst, which must have that
+// length. A sample gets the same bits alone and in a batch. The error is
+// [dg.ErrInvalid]: rows that do not fit.
+func (f *Forward) Features(x, dst []float32) error {
+	p := f.plan
+	n := len(x) / p.inputs
+	if len(x) != n*p.inputs || len(dst) != n*p.width {
+		return fmt.Errorf("network: features: %d values into %d, want rows of %d into rows of %d: %w", len(x), len(dst), p.inputs, p.width, dg.ErrInvalid)
+	}
+	p.run(&samples{x: x}, n, nil, dst)
+	return nil
+}
+
+// Infer is [Forward.Logits] once.
+func Infer(s Spec, w Weights, x []float32) ([]float32, error) {
+	f, err := NewForward(s, w, nil)
+	if err != nil {
+		return nil, err
+	}
+	return f.Logits(x)
 }
 
 // softmax turns each row of logits into probabilities, dividing by the

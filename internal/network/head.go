@@ -1,11 +1,5 @@
 package network
 
-import (
-	"fmt"
-
-	dg "driftgate"
-)
-
 // A network's head is its last layer, its features are what that layer sees.
 // Training the head alone is training a linear network on the features.
 
@@ -44,18 +38,11 @@ func (w Weights) WithHead(head Weights) Weights {
 	return out
 }
 
-// Features computes what the last layer sees, after the ReLU, of n rows of
-// Inputs values: n*Features values into dst, which must have that length. Rows
-// are independent: a sample gets the same bits alone and in a batch. The error
-// is [dg.ErrInvalid] when weights or rows do not fit.
+// Features is [Forward.Features] once.
 func Features(s Spec, w Weights, x, dst []float32) error {
-	if err := w.Check(s); err != nil {
+	f, err := NewForward(s, w, nil)
+	if err != nil {
 		return err
 	}
-	n := len(x) / s.Inputs()
-	if len(x) != n*s.Inputs() || len(dst) != n*s.Features() {
-		return fmt.Errorf("network: features: %d values into %d, want rows of %d into rows of %d: %w", len(x), len(dst), s.Inputs(), s.Features(), dg.ErrInvalid)
-	}
-	newPlan(s, w).run(&samples{x: x}, n, make([]float32, n*s.Classes), dst)
-	return nil
+	return f.Features(x, dst)
 }

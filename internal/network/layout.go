@@ -129,10 +129,8 @@ func (w Weights) check(layout []Shape) error {
 			return fmt.Errorf("network: weights: tensor %d is %s %v with %d values, the architecture wants %s %v: %w",
 				i, got.Name, got.Shape, len(got.Data), want.Name, want.Dims, dg.ErrInvalid)
 		}
-		for j, v := range got.Data {
-			if v != v || v > math.MaxFloat32 || v < -math.MaxFloat32 {
-				return fmt.Errorf("network: weights: %s[%d] is %v, want a finite number: %w", got.Name, j, v, dg.ErrInvalid)
-			}
+		if j := notFinite(got.Data); j >= 0 {
+			return fmt.Errorf("network: weights: %s[%d] is %v, want a finite number: %w", got.Name, j, got.Data[j], dg.ErrInvalid)
 		}
 	}
 	return nil

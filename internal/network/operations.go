@@ -14,11 +14,12 @@ type product struct {
 }
 
 func newProduct(l *linear) *product {
-	p := &product{k: len(l.weights) / l.units, units: l.units, pixels: 1, epilogue: l.epilogue()}
+	units := l.Out.Channels
+	p := &product{k: len(l.weights.Data) / units, units: units, pixels: 1, epilogue: l.epilogue()}
 	if l.Kind == Conv {
 		p.pixels = l.In.Height * l.In.Width
 	}
-	p.weights = kernel.Pack(p.k, p.units, kernel.Operand{Data: l.weights, Stride: p.units})
+	p.weights = kernel.Pack(p.k, units, kernel.Operand{Data: l.weights.Data, Stride: p.k, Transposed: true})
 	return p
 }
 
@@ -67,7 +68,7 @@ type sliding struct {
 }
 
 func newSliding(l *linear, pool kernel.Window) *sliding {
-	c := &sliding{window: l.Window(), pool: pool, weights: l.weights, epilogue: l.epilogue(), depthwise: l.Kind == Depthwise}
+	c := &sliding{window: l.Window(), pool: pool, weights: l.toKernel(l.weights), epilogue: l.epilogue(), depthwise: l.Kind == Depthwise}
 	h, w := c.window.Out()
 	if c.pools() {
 		h, w = pool.Out()
