@@ -173,6 +173,7 @@ func TestEachConcernChangesTheSetAndTheManifest(t *testing.T) {
 		{"sampling: replay evenly", func(o *Options) { o.ReplayBy = Evenly }, func(c Composition) any { return c.Sampling }},
 		{"sampling: balance by weights", func(o *Options) { o.Balance = Equal }, func(c Composition) any { return c.Sampling }},
 		{"sampling: balance by samples", func(o *Options) { o.Balance, o.BalanceBy = Sqrt, BySamples }, func(c Composition) any { return c.Sampling }},
+		{"sampling: class weights", func(o *Options) { o.ClassWeights = map[string]float64{"Bag": 3} }, func(c Composition) any { return c.Sampling }},
 		{"evaluation: holdout", func(o *Options) { o.Holdout = 0.5 }, func(c Composition) any { return c.Evaluation }},
 		{"evaluation: validation", func(o *Options) { o.Validation = 0.3 }, func(c Composition) any { return c.Evaluation }},
 	} {

@@ -17,8 +17,10 @@ import (
 // fewer it stays 1.
 const minCalibration = 50
 
-// finish calibrates and measures the best weights and makes the artifact.
+// finish calibrates and measures the best weights and makes the artifact. It is
+// the end of the training: what only learning needs is freed.
 func (t *training) finish() (*network.Artifact, error) {
+	t.close()
 	t.progress(Progress{Phase: Calibrating, Epoch: t.state.Epoch, Epochs: t.job.Options.Epochs, ValidationLoss: t.state.BestLoss, ValidationAccuracy: t.state.ValidAcc})
 	o := t.job.Options
 	o.Threads = 0 // changes the speed, not the model

@@ -36,7 +36,13 @@ func TestTrainingOnFashionMNISTNeedsLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Options){
-		"mlp":                 func(o *Options) { o.Hidden = []int{512, 512} },
+		"mlp": func(o *Options) { o.Hidden = []int{512, 512} },
+		"cnn": func(o *Options) { o.Model, o.LearningRate = network.FamilyCNN, 0.05 },
+		"cnn, 128 a step, varied, adam": func(o *Options) {
+			o.Model, o.Filters, o.BatchNorm, o.Dropout, o.Batch = network.FamilyCNN, []int{32, 64, 128}, true, 0.3, 128
+			o.Optimiser, o.LearningRate, o.MaxNorm = Adam, 0.002, 0
+			o.Augment = dataset.Augmentation{Share: 1, Shift: 2, Flip: true}
+		},
 		"mlp, labels checked": func(o *Options) { o.Quality.Folds, o.Quality.Epochs = 2, 1 },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -75,3 +75,22 @@ func TestReplayEvenly(t *testing.T) {
 		}
 	}
 }
+
+func TestClassWeightsMultiplyWhatBalanceLeft(t *testing.T) {
+	m := &material{base: dataset.Set{Classes: dg.Classes{"a", "b", "c"}}}
+	for i := range 40 {
+		m.train.add([]byte{0}, i%4%3, 1, fmt.Sprint(i), baseSource) // a twice as often
+	}
+	m.valid.add([]byte{0}, 1, 2, "v", baseSource)
+	m.draws = m.balance(Options{Sampling: Sampling{Balance: Equal}})
+	m.weighClasses(map[string]float64{"b": 4})
+	mass := normalised(classWeights(&m.train, 3))
+	for c, want := range []float64{1. / 6, 4. / 6, 1. / 6} {
+		if math.Abs(mass[c]-want) > 1e-6 || math.Abs(m.account.Sampling.After[c]-want) > 1e-6 {
+			t.Errorf("class %d has %.3f of the weight, the account says %.3f, want %.3f", c, mass[c], m.account.Sampling.After[c], want)
+		}
+	}
+	if w := m.valid.weights[0]; w < 4*2 {
+		t.Errorf("a validation sample weighs %g: judged otherwise than trained", w)
+	}
+}

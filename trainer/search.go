@@ -232,8 +232,8 @@ func (s *searching) finish(ctx context.Context) (*network.Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = t.learner.Close() }() // frees memory, keeps nothing
-	if err := t.run(ctx); err != nil {       // nothing to do unless its checkpoint is gone
+	defer t.close()
+	if err := t.run(ctx); err != nil { // nothing to do unless its checkpoint is gone
 		return nil, err
 	}
 	a, err := t.finish()
@@ -259,7 +259,7 @@ func (s *searching) within(k int) func(Progress) {
 		s.place(&p, k)
 		if p.Phase == Training {
 			rest := max(0, s.epochsLeft(k)-(float64(p.Epoch-1-s.from())+float64(p.Step)/float64(max(p.Steps, 1))))
-			if own := left(p); own > 0.01 {
+			if own := left(p); own > 0.01 && (p.Step > 1 || s.pace == 0) { // a first step takes longest
 				s.pace = p.SecondsLeft / own
 			}
 			p.SecondsLeft = s.pace * rest

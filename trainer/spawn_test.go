@@ -215,12 +215,27 @@ func checkNoSecrets(t *testing.T, job Job) {
 }
 
 func TestKillingTheChildLosesAnEpochAtMost(t *testing.T) {
+	t.Run(network.FamilyMLP, func(t *testing.T) {
+		killed(t, func(o *Options) { o.Epochs, o.Replay = 60, 1500 })
+	})
+	t.Run(network.FamilyCNN, func(t *testing.T) {
+		killed(t, func(o *Options) {
+			convolutional(o)
+			o.Epochs = 12
+		})
+	})
+}
+
+// killed kills a training process after two epochs with the signal that no
+// process sees, and looks whether another goes on as if nothing had been.
+func killed(t *testing.T, change func(*Options)) {
+	t.Helper()
 	job, _ := cluster(t)
-	job.Options.Epochs, job.Options.Replay = 60, 1500
+	change(&job.Options)
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	t.Setenv(pidEnv, pidFile)
 	exe := self(t)
-	spec := network.MLP(network.Flat(784), []int{16}, 10)
+	spec := job.Options.spec(garments())
 
 	failed := make(chan error, 1)
 	go func() {

@@ -78,7 +78,7 @@ func learn(ctx context.Context, job Job, key string, m *material, progress func(
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = t.learner.Close() }() // frees memory, keeps nothing
+	defer t.close()
 	if t.state.Epoch > 0 {
 		slog.Info("training resumes", "component", "trainer", "run", job.RunID, "epoch", t.state.Epoch)
 	}
@@ -140,6 +140,14 @@ func newTraining(job Job, key string, m *material, progress func(Progress)) (*tr
 	t.account(learned)
 	t.feed, err = newFeed(t)
 	return t, err
+}
+
+// close frees what only learning needs; it keeps nothing.
+func (t *training) close() {
+	if t.learner != nil {
+		_ = t.learner.Close()
+	}
+	t.learner, t.feed = nil, nil
 }
 
 // learns is the part of the network whose weights move: all of it, or the head.

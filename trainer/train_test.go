@@ -320,6 +320,16 @@ func TestFaultsThatStopATraining(t *testing.T) {
 		{"broken base data", func(_ *Job, m *memory) { m.fault = fmt.Errorf("fingerprint differs: %w", dg.ErrInvalid) }, dg.ErrInvalid, "load base dataset synthetic@"},
 		{"an unreachable store", func(j *Job, m *memory) { m.broken = unreachable }, unreachable, "load images: image prod-"},
 		{"a loss that is no number", func(j *Job, _ *memory) { j.Options.LearningRate = 1e6; j.Options.Momentum = 0.9 }, network.ErrDiverged, "the likely cause is a learning_rate of 1e+06"},
+		{"a loss that is no number, by Adam", func(j *Job, _ *memory) { j.Options.Optimiser, j.Options.LearningRate = Adam, 1e6 }, network.ErrDiverged, "a learning_rate of 1e+06 for adam, which wants 0.0001 to 0.01"},
+		{"and in a network with batch norm", func(j *Job, _ *memory) {
+			convolutional(&j.Options)
+			j.Options.Optimiser, j.Options.LearningRate, j.Options.MaxNorm, j.Options.Warmup = SGD, 1e6, 0, 0
+		}, network.ErrDiverged, "trainer: epoch 1, step "},
+		{"a network larger than any here", func(j *Job, _ *memory) { j.Options.Hidden = []int{8192, 8192, 8192} }, dg.ErrInvalid, "weights"},
+		{"more blocks than the images have room for", func(j *Job, _ *memory) {
+			convolutional(&j.Options)
+			j.Options.Filters = []int{4, 4, 4, 4, 4, 4}
+		}, dg.ErrInvalid, "layers["},
 		{"nothing to train on", func(j *Job, m *memory) { j.Options.Replay = 0; j.Examples = nil }, dg.ErrTooFewSamples, "nothing to train on"},
 		{"a held-out example", func(j *Job, m *memory) { j.Options.Holdout = 0.999 }, dg.ErrInvalid, "is held out"},
 		{"an id twice", func(j *Job, m *memory) { j.Examples = append(j.Examples, j.Examples[0]) }, dg.ErrInvalid, "is there twice"},
@@ -377,5 +387,55 @@ func TestWeightsDecideBetweenContradictingLabels(t *testing.T) {
 		if p[3] < 0.8 || p[4] > 0.2 {
 			t.Fatalf("Dress %.2f, Coat %.2f; want about 0.91 and 0.09", p[3], p[4])
 		}
+	}
+}
+
+// Every family learns by the same loop, is calibrated, and is served as it was
+// made.
+func TestEveryFamilyIsTrainedAndCalibrated(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		network.FamilyMLP: func(o *Options) { o.Hidden = []int{32} },
+		network.FamilyCNN: func(o *Options) {
+			o.Network = Network{Model: network.FamilyCNN, Filters: []int{8, 8}, Dense: []int{32}, BatchNorm: true}
+			o.MaxNorm = 0
+		},
+		network.FamilyMobileNet: func(o *Options) {
+			o.Network, o.MaxNorm = Network{Model: network.FamilyMobileNet, Width: 0.1}, 0
+			o.Epochs, o.Batch, o.Replay, o.Warmup = 6, 32, -1, 1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			job := quick(t)
+			job.Options.Epochs, job.Options.Replay, job.Options.Validation = 6, 1000, 0.3
+			change(&job.Options)
+			src := newMemory()
+			a := mustTrain(t, job, src)
+			m := a.Manifest
+			t.Logf("%v: %v, calibration %+v", m.Spec, m.Metrics, m.Calibration)
+			least := map[string]float64{network.FamilyMLP: 0.5, network.FamilyCNN: 0.6, network.FamilyMobileNet: 0.25}[name] // a deep one learns nothing much in six epochs of a thousand
+			if m.Spec.Architecture != name || m.Metrics["test_accuracy"] < least {
+				t.Errorf("%v: test accuracy %.3f", m.Spec, m.Metrics["test_accuracy"])
+			}
+			if c := m.Calibration; c.Temperature == 1 || c.ECEBefore <= 0 || c.ECEAfter <= 0 || c.ECEAfter > c.ECEBefore+0.03 || c.ECEAfter > 0.15 {
+				t.Errorf("calibration %+v", c)
+			}
+			c, err := network.NewClassifier(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			right := 0
+			for i, label := range src.set.Test.Labels {
+				p, err := c.Pixels(src.set.Image(src.set.Test, i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if network.Argmax(p) == int(label) {
+					right++
+				}
+			}
+			if got := float64(right) / float64(src.set.Test.Len()); got != m.Metrics["test_accuracy"] {
+				t.Errorf("served, it is right in %.4f, the manifest says %.4f", got, m.Metrics["test_accuracy"])
+			}
+		})
 	}
 }
