@@ -72,7 +72,7 @@ func (s sweep) over(u *micro, t *tile, b Operand, k, n int) {
 	_ = b.Data[k*n-1]
 	var scratch *[]float32
 	for j := 0; j < n; j += t.columns {
-		t.columns = min(u.width, n-j)
+		t.columns = u.take(n - j)
 		t.b, t.bAt, t.bStep = &b.Data[0], j*4, n*4
 		if !u.aligned(t.columns) {
 			scratch = borrow(k * u.width)

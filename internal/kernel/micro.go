@@ -33,9 +33,27 @@ var micros = [...]micro{
 	AVX512: {rows: 14, width: 32, levels: []level{half256, whole256, whole512}, strip: tile512_1x8, copyRows: copyRows512},
 }
 
+// take is how many of so many columns the next tiles compute: all, but 16 of 17
+// to 24 for tiles of 32, since 16 and 8 are less work.
+func (u *micro) take(columns int) int {
+	if u.width == 32 && columns > 16 && columns <= 24 {
+		return 16
+	}
+	return min(columns, u.width)
+}
+
 // aligned says whether kernels can read so many columns of a matrix where it
 // lies, without reading behind them.
-func (u *micro) aligned(columns int) bool { return u.level(columns).width == columns }
+func (u *micro) aligned(columns int) bool {
+	for columns > 0 {
+		some := u.take(columns)
+		if u.level(some).width != some {
+			return false
+		}
+		columns -= some
+	}
+	return true
+}
 
 // level is the narrowest kernels that take so many columns, at most u.width.
 func (u *micro) level(columns int) *level {

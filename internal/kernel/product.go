@@ -132,18 +132,23 @@ func (p *product) part(u *micro, i0, i1, j0, j1 int) {
 			t.finishWith(Epilogue{Bias: p.e.Bias, ReLU: p.e.ReLU}, p.n)
 		}
 		for j := j0; j < j1; {
-			t.columns = min(u.width, p.n-j*u.width)
+			columns := min(u.width, p.n-j*u.width)
 			t.biasAt = j * u.width * 4
-			t.aAt = p.a.offset(i0, k0) * 4
-			t.cAt = (i0*p.stride + j*u.width) * 4
-			source.panel(&t, k0, j)
+			t.aAt, t.cAt = p.a.offset(i0, k0)*4, (i0*p.stride+j*u.width)*4
+			source.panel(&t, k0, j, columns)
 			if i1-i0 == 1 && t.bPanel > 0 && u.strip != nil && (j+stripPanels)*u.width <= p.n && j+stripPanels <= j1 {
 				t.repeats = 1
 				u.strip(&t)
 				j += stripPanels
 				continue
 			}
-			u.run(&t, i1-i0, tallest)
+			for i := 0; i < columns; i += t.columns {
+				t.columns = u.take(columns - i)
+				t.aAt, t.cAt = p.a.offset(i0, k0)*4, (i0*p.stride+j*u.width+i)*4
+				u.run(&t, i1-i0, tallest)
+				t.bAt += t.columns * 4
+				t.biasAt += t.columns * 4
+			}
 			j++
 		}
 	}
@@ -159,19 +164,19 @@ type factor struct {
 }
 
 // panel sets where t finds panel j of the block of k that begins at k0.
-func (f *factor) panel(t *tile, k0, j int) {
+func (f *factor) panel(t *tile, k0, j, columns int) {
 	t.bStep, t.bPanel = f.width*4, 0
 	switch {
 	case f.packed != nil:
 		panels := (f.n + f.width - 1) / f.width
 		t.b, t.bAt, t.bPanel = &f.packed[0], (k0*panels+j*t.steps)*f.width*4, t.steps*f.width*4
-	case f.direct && f.aligned(t.columns):
+	case f.direct && f.aligned(columns):
 		t.b, t.bAt, t.bStep, t.bPanel = &f.b.Data[0], f.b.offset(k0, j*f.width)*4, f.b.Stride*4, f.width*4
 	default:
 		if f.scratch == nil {
 			f.scratch = borrow(depth * f.width)
 		}
-		packPanel(*f.scratch, f.micro, f.b, k0, t.steps, j*f.width, t.columns)
+		packPanel(*f.scratch, f.micro, f.b, k0, t.steps, j*f.width, columns)
 		t.b, t.bAt = &(*f.scratch)[0], 0
 	}
 }
