@@ -112,6 +112,7 @@ TEXT ·transpose8(SB), NOSPLIT, $0-40
 
 block:
 	LEAQ        (DX)(BX*4), R9
+	LEAQ        (AX)(CX*4), R10
 	VMOVUPS     (DX), X0
 	VINSERTF128 $0x01, (R9), Y0, Y0
 	VMOVUPS     (DX)(BX*1), X1
@@ -128,6 +129,10 @@ block:
 	VSHUFPS     $0xee, Y6, Y4, Y4
 	VSHUFPS     $0x44, Y7, Y5, Y6
 	VSHUFPS     $0xee, Y7, Y5, Y5
+	VMOVUPS     Y8, (AX)
+	VMOVUPS     Y4, (AX)(CX*1)
+	VMOVUPS     Y6, (AX)(CX*2)
+	VMOVUPS     Y5, (AX)(R8*1)
 	VMOVUPS     16(DX), X9
 	VINSERTF128 $0x01, 16(R9), Y9, Y9
 	VMOVUPS     16(DX)(BX*1), X10
@@ -136,23 +141,18 @@ block:
 	VINSERTF128 $0x01, 16(R9)(BX*2), Y11, Y11
 	VMOVUPS     16(DX)(DI*1), X12
 	VINSERTF128 $0x01, 16(R9)(DI*1), Y12, Y12
-	VUNPCKLPS   Y10, Y9, Y7
-	VUNPCKHPS   Y10, Y9, Y13
-	VUNPCKLPS   Y12, Y11, Y14
-	VUNPCKHPS   Y12, Y11, Y15
-	VSHUFPS     $0x44, Y14, Y7, Y16
-	VSHUFPS     $0xee, Y14, Y7, Y7
-	VSHUFPS     $0x44, Y15, Y13, Y14
-	VSHUFPS     $0xee, Y15, Y13, Y13
-	LEAQ        (AX)(CX*4), R9
-	VMOVUPS     Y8, (AX)
-	VMOVUPS     Y4, (AX)(CX*1)
-	VMOVUPS     Y6, (AX)(CX*2)
-	VMOVUPS     Y5, (AX)(R8*1)
-	VMOVUPS     Y16, (R9)
-	VMOVUPS     Y7, (R9)(CX*1)
-	VMOVUPS     Y14, (R9)(CX*2)
-	VMOVUPS     Y13, (R9)(R8*1)
+	VUNPCKLPS   Y10, Y9, Y4
+	VUNPCKHPS   Y10, Y9, Y5
+	VUNPCKLPS   Y12, Y11, Y6
+	VUNPCKHPS   Y12, Y11, Y7
+	VSHUFPS     $0x44, Y6, Y4, Y8
+	VSHUFPS     $0xee, Y6, Y4, Y4
+	VSHUFPS     $0x44, Y7, Y5, Y6
+	VSHUFPS     $0xee, Y7, Y5, Y5
+	VMOVUPS     Y8, (R10)
+	VMOVUPS     Y4, (R10)(CX*1)
+	VMOVUPS     Y6, (R10)(CX*2)
+	VMOVUPS     Y5, (R10)(R8*1)
 	ADDQ        $0x20, DX
 	LEAQ        (AX)(CX*8), AX
 	DECQ        SI

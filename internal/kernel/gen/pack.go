@@ -64,7 +64,7 @@ func transpose8(a *asm) {
 	dst, dstStep := a.Load(a.Param("dst"), a.GP64()), a.Load(a.Param("dstStep"), a.GP64())
 	src, srcStep := a.Load(a.Param("src"), a.GP64()), a.Load(a.Param("srcStep"), a.GP64())
 	blocks := a.Load(a.Param("blocks"), a.GP64())
-	src3, dst3, low := a.GP64(), a.GP64(), a.GP64()
+	src3, dst3, low, lowDst := a.GP64(), a.GP64(), a.GP64(), a.GP64()
 	a.LEAQ(operand.Mem{Base: srcStep, Index: srcStep, Scale: 2}, src3)
 	a.LEAQ(operand.Mem{Base: dstStep, Index: dstStep, Scale: 2}, dst3)
 	row := func(high, low, step, step3 reg.Register, i int) operand.Mem {
@@ -84,7 +84,7 @@ func transpose8(a *asm) {
 	}
 	a.Label("block")
 	a.LEAQ(operand.Mem{Base: src, Index: srcStep, Scale: 4}, low)
-	var r [8]reg.VecVirtual
+	a.LEAQ(operand.Mem{Base: dst, Index: dstStep, Scale: 4}, lowDst)
 	for h := 0; h < 8; h += 4 { // columns h to h+3: row i and row i+4 side by side
 		var in [4]reg.VecVirtual
 		for i := range in {
@@ -94,11 +94,11 @@ func transpose8(a *asm) {
 			a.VMOVUPS(up, in[i].AsX())
 			a.VINSERTF128(operand.Imm(1), down, in[i], in[i])
 		}
-		shuffle4(a, in, r[h:])
-	}
-	a.LEAQ(operand.Mem{Base: dst, Index: dstStep, Scale: 4}, low)
-	for i := range r {
-		a.VMOVUPS(r[i], row(dst, low, dstStep, dst3, i))
+		var r [4]reg.VecVirtual
+		shuffle4(a, in, r[:])
+		for i := range r { // at once: all eight need more registers than AVX2 has
+			a.VMOVUPS(r[i], row(dst, lowDst, dstStep, dst3, h+i))
+		}
 	}
 	a.ADDQ(operand.Imm(32), src)
 	a.LEAQ(operand.Mem{Base: dst, Index: dstStep, Scale: 8}, dst)
