@@ -14,17 +14,19 @@ func (w Window) Conv(out, padded, weights []float32, e Epilogue, y0, y1 int) {
 	line, across := w.line(), w.Kernel*w.Channels
 	_ = padded[((y1-1)*w.Stride+w.Kernel)*line-1]
 	_ = out[y1*width*w.Filters-1]
-	t := tile{
+	work := borrow()
+	defer work.giveBack()
+	work.tile = tile{
 		a: &padded[0], aRow: w.Stride * w.Channels * 4, aStep: 4, aBlock: (line - across) * 4,
 		c: &out[0], cRow: w.Filters * 4,
 		steps: across, blocks: w.Kernel,
 	}
-	t.finishWith(e, w.Filters)
+	work.tile.finishWith(e, w.Filters)
 	s := sweep{
 		rows: width, repeats: y1 - y0, aShift: w.Stride * line * 4, cShift: width * w.Filters * 4,
 		aAt: y0 * w.Stride * line * 4, cAt: y0 * width * w.Filters * 4,
 	}
-	s.over(&micros[active], &t, Operand{Data: weights, Stride: w.Filters}, w.Kernel*across, w.Filters)
+	s.over(&micros[active], work, Operand{Data: weights, Stride: w.Filters}, w.Kernel*across, w.Filters)
 }
 
 // ConvGradWeights adds to dw, shaped as the weights, the gradient of one image:
@@ -34,13 +36,15 @@ func (w Window) ConvGradWeights(dw, padded, dz []float32) {
 	line, across := w.line(), w.Kernel*w.Channels
 	_ = padded[((height-1)*w.Stride+w.Kernel)*line-1]
 	_ = dw[w.Kernel*across*w.Filters-1]
-	t := tile{
+	work := borrow()
+	defer work.giveBack()
+	work.tile = tile{
 		a: &padded[0], aRow: 4, aStep: w.Stride * w.Channels * 4, aBlock: (line - width*w.Channels) * w.Stride * 4,
 		c: &dw[0], cRow: w.Filters * 4,
 		steps: width, blocks: height, accumulate: 1,
 	}
 	s := sweep{rows: across, repeats: w.Kernel, aShift: line * 4, cShift: across * w.Filters * 4}
-	s.over(&micros[active], &t, Operand{Data: dz, Stride: w.Filters}, height*width, w.Filters)
+	s.over(&micros[active], work, Operand{Data: dz, Stride: w.Filters}, height*width, w.Filters)
 }
 
 // line is the length of a line of the padded image.
@@ -68,16 +72,16 @@ type sweep struct {
 }
 
 // over computes all rows by all columns of b, k x n, panel by panel.
-func (s sweep) over(u *micro, t *tile, b Operand, k, n int) {
+func (s sweep) over(u *micro, work *scratch, b Operand, k, n int) {
 	_ = b.Data[k*n-1]
-	var scratch *[]float32
+	t := &work.tile
 	for j := 0; j < n; j += t.columns {
 		t.columns = u.take(n - j)
 		t.b, t.bAt, t.bStep = &b.Data[0], j*4, n*4
 		if !u.aligned(t.columns) {
-			scratch = borrow(k * u.width)
-			packPanel(*scratch, u, b, 0, k, j, t.columns)
-			t.b, t.bAt, t.bStep = &(*scratch)[0], 0, u.width*4
+			packed := work.floats(k * u.width)
+			packPanel(packed, u, b, 0, k, j, t.columns)
+			t.b, t.bAt, t.bStep = &packed[0], 0, u.width*4
 		}
 		t.biasAt = j * 4
 		kernels := u.level(t.columns).tiles
@@ -88,9 +92,6 @@ func (s sweep) over(u *micro, t *tile, b Operand, k, n int) {
 			t.repeats, t.aShift, t.cShift = s.repeats, s.aShift, s.cShift
 			kernels[(band+1)*s.rows/bands-first](t)
 		}
-	}
-	if scratch != nil {
-		giveBack(scratch)
 	}
 }
 

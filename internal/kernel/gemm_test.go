@@ -210,3 +210,22 @@ func FuzzGemm(f *testing.F) {
 		})
 	})
 }
+
+func TestProductsOnOneThreadAllocateNothing(t *testing.T) {
+	eachPath(t, func(t *testing.T) {
+		defer withThreads(1)()
+		x, bias := make([]float32, 1<<14), make([]float32, 100)
+		a, b := Operand{x, 100, false}, Operand{x, 100, true}
+		packed := Pack(100, 100, b)
+		w := Window{10, 10, 5, 21, 3, 1, 1}
+		for name, f := range map[string]func(){
+			"Gemm":       func() { Gemm(20, 100, 100, a, b, x, 100, Epilogue{Bias: bias}) },
+			"GemmPacked": func() { GemmPacked(20, a, packed, x, 100, Epilogue{Bias: bias}) },
+			"Conv":       func() { w.Conv(x, x, x, Epilogue{Bias: bias}, 0, 10) },
+		} {
+			if n := testing.AllocsPerRun(100, f); n > 0 {
+				t.Errorf("%s allocates %g times", name, n)
+			}
+		}
+	})
+}

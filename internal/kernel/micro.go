@@ -65,6 +65,18 @@ func (u *micro) level(columns int) *level {
 	panic("kernel: more columns than a panel has")
 }
 
+// panel computes rows x columns, at most u.width.
+func (u *micro) panel(t *tile, rows, tallest, columns int) {
+	aAt, cAt := t.aAt, t.cAt
+	for i := 0; i < columns; i += t.columns {
+		t.columns = u.take(columns - i)
+		t.aAt, t.cAt = aAt, cAt+i*4
+		u.run(t, rows, tallest)
+		t.bAt += t.columns * 4
+		t.biasAt += t.columns * 4
+	}
+}
+
 // run computes rows x t.columns values, in tiles of equal height but the last
 // few, which are lower by one. It leaves t.aAt and t.cAt behind the last row.
 func (u *micro) run(t *tile, rows, tallest int) {

@@ -84,16 +84,26 @@ func transpose(dst, src []float32, rows, cols int) {
 	}
 }
 
-// scratches are the buffers that tasks pack into.
-var scratches = sync.Pool{New: func() any { return new([]float32) }}
-
-func borrow(n int) *[]float32 {
-	s := scratches.Get().(*[]float32)
-	if cap(*s) < n {
-		*s = make([]float32, n)
-	}
-	*s = (*s)[:n]
-	return s
+// scratch is what a task works with: the call of the micro-kernels, which
+// would otherwise be allocated each time, and room for packed panels.
+type scratch struct {
+	tile   tile
+	values []float32
 }
 
-func giveBack(s *[]float32) { scratches.Put(s) }
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func borrow() *scratch { return scratches.Get().(*scratch) }
+
+// floats is room for n values.
+func (s *scratch) floats(n int) []float32 {
+	if cap(s.values) < n {
+		s.values = make([]float32, n)
+	}
+	return s.values[:n]
+}
+
+func (s *scratch) giveBack() {
+	s.tile = tile{} // holds on to no slice
+	scratches.Put(s)
+}

@@ -33,11 +33,17 @@ func (p *product) run() {
 		p.part(u, 0, p.m, 0, panels)
 		return
 	}
+	p.divide(u, panels, tasks)
+}
+
+// divide gives parts to the workers. It takes a copy of the product, so that only
+// one that is divided is allocated.
+func (p product) divide(u *micro, panels, tasks int) {
 	if p.packed == nil && p.m >= manyRows*u.rows {
-		all := borrow(panels * u.width * p.k)
-		defer giveBack(all)
-		packAll(*all, u, p.k, p.n, p.b)
-		p.packed = *all
+		s := borrow()
+		defer s.giveBack()
+		p.packed = s.floats(panels * u.width * p.k)
+		packAll(p.packed, u, p.k, p.n, p.b)
 	}
 	columns, rows := p.grid(u, panels, tasks)
 	Parallel(columns*rows, func(task int) {
@@ -111,17 +117,16 @@ func (p *product) nothing() {
 
 // part computes the rows from i0 and the panels from j0 to before i1 and j1.
 func (p *product) part(u *micro, i0, i1, j0, j1 int) {
-	t := tile{a: &p.a.Data[0], c: &p.c[0], cRow: p.stride * 4, blocks: 1}
+	s := borrow()
+	defer s.giveBack()
+	t := &s.tile
+	t.a, t.c, t.cRow, t.blocks = &p.a.Data[0], &p.c[0], p.stride*4, 1
 	t.aRow, t.aStep = p.a.steps()
 	tallest := u.rows
 	if t.aRow%2048 == 0 {
 		tallest = min(tallest, shortTile)
 	}
-	direct := directRows
-	if p.b.Stride%1024 == 0 { // all steps of a panel fall on the same lines of the first cache
-		direct = 2 * u.rows
-	}
-	source := factor{product: p, micro: u, direct: !p.b.Transposed && i1-i0 <= direct}
+	source := factor{product: p, micro: u, scratch: s, direct: p.direct(u, i1-i0)}
 	for k0 := 0; k0 < p.k; k0 += depth {
 		t.steps = min(depth, p.k-k0)
 		t.accumulate = 0
@@ -132,40 +137,41 @@ func (p *product) part(u *micro, i0, i1, j0, j1 int) {
 			t.finishWith(Epilogue{Bias: p.e.Bias, ReLU: p.e.ReLU}, p.n)
 		}
 		for j := j0; j < j1; {
-			columns := min(u.width, p.n-j*u.width)
+			source.panel(t, k0, j)
 			t.biasAt = j * u.width * 4
 			t.aAt, t.cAt = p.a.offset(i0, k0)*4, (i0*p.stride+j*u.width)*4
-			source.panel(&t, k0, j, columns)
 			if i1-i0 == 1 && t.bPanel > 0 && u.strip != nil && (j+stripPanels)*u.width <= p.n && j+stripPanels <= j1 {
 				t.repeats = 1
-				u.strip(&t)
+				u.strip(t)
 				j += stripPanels
 				continue
 			}
-			for i := 0; i < columns; i += t.columns {
-				t.columns = u.take(columns - i)
-				t.aAt, t.cAt = p.a.offset(i0, k0)*4, (i0*p.stride+j*u.width+i)*4
-				u.run(&t, i1-i0, tallest)
-				t.bAt += t.columns * 4
-				t.biasAt += t.columns * 4
-			}
+			u.panel(t, i1-i0, tallest, min(u.width, p.n-j*u.width))
 			j++
 		}
 	}
-	source.close()
+}
+
+// direct says whether b is read where it lies for so many rows.
+func (p *product) direct(u *micro, rows int) bool {
+	if p.b.Stride%1024 == 0 { // all steps of a panel fall on the same lines of the first cache
+		return !p.b.Transposed && rows <= 2*u.rows
+	}
+	return !p.b.Transposed && rows <= directRows
 }
 
 // factor gives the panels of b to one task.
 type factor struct {
 	*product
 	*micro
-	direct  bool // b is read where it lies
-	scratch *[]float32
+	*scratch
+	direct bool
 }
 
 // panel sets where t finds panel j of the block of k that begins at k0.
-func (f *factor) panel(t *tile, k0, j, columns int) {
+func (f *factor) panel(t *tile, k0, j int) {
 	t.bStep, t.bPanel = f.width*4, 0
+	columns := min(f.width, f.n-j*f.width)
 	switch {
 	case f.packed != nil:
 		panels := (f.n + f.width - 1) / f.width
@@ -173,16 +179,8 @@ func (f *factor) panel(t *tile, k0, j, columns int) {
 	case f.direct && f.aligned(columns):
 		t.b, t.bAt, t.bStep, t.bPanel = &f.b.Data[0], f.b.offset(k0, j*f.width)*4, f.b.Stride*4, f.width*4
 	default:
-		if f.scratch == nil {
-			f.scratch = borrow(depth * f.width)
-		}
-		packPanel(*f.scratch, f.micro, f.b, k0, t.steps, j*f.width, columns)
-		t.b, t.bAt = &(*f.scratch)[0], 0
-	}
-}
-
-func (f *factor) close() {
-	if f.scratch != nil {
-		giveBack(f.scratch)
+		packed := f.floats(depth * f.width)
+		packPanel(packed, f.micro, f.b, k0, t.steps, j*f.width, columns)
+		t.b, t.bAt = &packed[0], 0
 	}
 }
