@@ -40,6 +40,10 @@ type Stats struct {
 // ErrDiverged means that the loss or a gradient is not a finite number any more.
 var ErrDiverged = fmt.Errorf("training diverged")
 
+// maxBatchValues bounds the values between the layers of a batch: 8 GiB, and
+// their gradients need as much again.
+const maxBatchValues = 2 << 30
+
 // NewLearner builds the graph for batches of up to batch samples, starting from
 // w (copied) with an optimiser of a kind, [SGD] or [Adam], which goes on from
 // state; the zero state begins anew.
@@ -49,6 +53,9 @@ func NewLearner(s Spec, batch int, w Weights, kind string, state OptimiserState)
 	}
 	if batch < 1 || batch > 1<<16 {
 		return nil, fmt.Errorf("network: learner: batch %d, want 1 to %d: %w", batch, 1<<16, dg.ErrInvalid)
+	}
+	if most := maxBatchValues / s.Values(); batch > most {
+		return nil, fmt.Errorf("network: learner: batch %d with %d values between the layers for each sample, want at most %d samples: %w", batch, s.Values(), most, dg.ErrInvalid)
 	}
 	if err := w.Check(s); err != nil {
 		return nil, err

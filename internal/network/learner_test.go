@@ -2,6 +2,7 @@ package network
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -246,6 +247,14 @@ func TestNewLearnerRefusesWhatDoesNotFit(t *testing.T) {
 		if _, err := f(); !errors.Is(err, dg.ErrInvalid) {
 			t.Errorf("%s: error %v, want ErrInvalid", name, err)
 		}
+	}
+}
+
+func TestABatchThatMemoryCannotHoldIsRefusedBeforeItIsMade(t *testing.T) {
+	s := MobileNet(Size{224, 224, 3}, 1, 11)
+	_, err := NewLearner(s, 210, nil, SGD, OptimiserState{})
+	if want := "batch 210 with 10236939 values between the layers for each sample, want at most 209 samples"; !errors.Is(err, dg.ErrInvalid) || !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("error %v, want ErrInvalid with %q", err, want)
 	}
 }
 

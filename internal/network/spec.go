@@ -182,6 +182,17 @@ func (s Spec) Parameters() int {
 	return n
 }
 
+// Values is the number of values that go into the network and out of its layers
+// for a sample, of a spec that passed Validate. Training holds them, and a
+// gradient for each, for a whole batch.
+func (s Spec) Values() int {
+	n := s.Inputs()
+	for _, st := range s.Stages() {
+		n += st.Out.Values()
+	}
+	return n
+}
+
 // Work is the number of operations that a sample takes (a multiplication with
 // its addition is one), of a spec that passed Validate.
 func (s Spec) Work() int {
