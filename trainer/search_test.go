@@ -294,6 +294,24 @@ func TestStoppedTrialsTakeThePlaceOfThoseThatFailed(t *testing.T) {
 	}
 }
 
+func TestATrialsAccountIsShort(t *testing.T) {
+	for _, epochs := range []int{1, 2, 11, 12, 13, 25, 499} {
+		s := &state{}
+		for e := 1; e <= epochs; e++ {
+			s.Epoch = e
+			s.plot(network.Epoch{Epoch: e, ValidationLoss: 1 / float64(e), ValidationAccuracy: .5, Seconds: .5})
+		}
+		got := account(network.Trial{}, s)
+		n := len(got.Curve)
+		if n < 1 || n > network.MaxTrialPoints || got.Curve[n-1].Epoch != epochs || (epochs <= 11 && n != epochs) || got.Epochs != epochs || got.Seconds != .5*float64(epochs) {
+			t.Errorf("%d epochs: %+v", epochs, got)
+		}
+	}
+	if got := reason(errors.New("trainer: " + strings.Repeat("ä", 400))); len(got) > network.MaxReason || !strings.HasPrefix(got, "ä") {
+		t.Errorf("a reason of %d bytes: %q", len(got), got)
+	}
+}
+
 func TestSearchesThatCannotBeAreRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*Options)
