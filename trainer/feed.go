@@ -40,8 +40,8 @@ type minibatch struct {
 
 // frozen are the layers that do not learn.
 type frozen struct {
-	spec    network.Spec
-	weights network.Weights
+	*network.Forward
+	width int // features a sample
 }
 
 // maxStored is how many bytes of features are kept rather than computed anew in
@@ -60,22 +60,26 @@ func newFeed(t *training) (*feed, error) {
 	for i := range f.buffers {
 		f.buffers[i] = &minibatch{inputs: make([]float32, batch*t.learns().Inputs()), labels: make([]int, 0, batch), weights: make([]float32, 0, batch)}
 	}
-	if t.job.Options.starts() == Head {
-		f.frozen = &frozen{t.spec, t.m.parent.Weights}
-		return f, f.store()
+	if t.job.Options.starts() != Head {
+		return f, nil
 	}
-	return f, nil
+	body, err := network.NewForward(t.spec, t.m.parent.Weights, nil)
+	if err != nil {
+		return nil, err
+	}
+	f.frozen = &frozen{body, t.spec.Features()}
+	return f, f.store()
 }
 
 // store keeps the features of every sample, when they never change and are not
 // too many.
 func (f *feed) store() error {
-	n, width := f.m.train.len(), f.frozen.spec.Features()
+	n, width := f.m.train.len(), f.frozen.width
 	if f.seeds != nil || 4*n*width > maxStored {
 		return nil
 	}
 	stored := make([]float32, n*width)
-	part := max(16, logitsBytes/(4*f.m.pre.Size()))
+	part := max(16, judgedBytes/f.m.pre.Size())
 	for at := 0; at < n; at += part {
 		rows := make([]int, min(part, n-at))
 		for i := range rows {
@@ -154,7 +158,7 @@ func (f *feed) prepare(b *minibatch, rows []int, epoch, at int) {
 // images.
 func (f *feed) fill(batch []int, epoch, at int, in []float32) (varied int, err error) {
 	if f.stored != nil {
-		width := f.frozen.spec.Features()
+		width := f.frozen.width
 		for row, i := range batch {
 			copy(in[row*width:][:width], f.stored[i*width:][:width])
 		}
@@ -181,5 +185,5 @@ func (f *feed) fill(batch []int, epoch, at int, in []float32) (varied int, err e
 	if f.frozen == nil {
 		return varied, nil
 	}
-	return varied, network.Features(f.frozen.spec, f.frozen.weights, to, in[:len(batch)*f.frozen.spec.Features()])
+	return varied, f.frozen.Features(to, in[:len(batch)*f.frozen.width])
 }

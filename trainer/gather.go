@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -107,7 +108,11 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 			m.put(job.Options, images[i].pixels, label, e.Weight, e.ID, string(e.Source))
 		}
 	}
+	large := len(m.base.Train.Pixels) > manyPixels
 	m.base.Train = dataset.Split{} // what is not trained on may go: tens of megabytes
+	if large {
+		debug.FreeOSMemory() // and what it was unpacked from: the network's buffers come next
+	}
 	if m.train.len() > 0 {
 		if err := m.check(ctx, job.Options, progress); err != nil {
 			return nil, err
@@ -147,6 +152,10 @@ func trainable(job Job, set dataset.Set) error {
 	}
 	return nil
 }
+
+// manyPixels is from how many bytes on giving memory back is worth the tenth of
+// a second that it takes.
+const manyPixels = 16 << 20
 
 // put adds a sample to the training or the validation split, by its id.
 func (m *material) put(o Options, px []byte, label int, weight float64, id, source string) {

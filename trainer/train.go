@@ -299,21 +299,23 @@ func (t *training) judge() (network.Epoch, error) {
 	return point, nil
 }
 
-// logitsBytes is how many bytes of float32 inputs are made at once when images
-// are judged.
-const logitsBytes = 4 << 20
+// judgedBytes is how many bytes of images are judged at once.
+const judgedBytes = 2 << 20
 
 // logits runs n images through weights, part by part.
 func (m *material) logits(spec network.Spec, w network.Weights, n int, image func(i int) []byte) ([]float32, error) {
-	size, levels := m.pre.Size(), m.pre.Levels()
-	part := min(n, max(16, logitsBytes/(4*size)))
-	out, x := make([]float32, 0, n*spec.Classes), make([]float32, part*size)
+	f, err := network.NewForward(spec, w, m.pre.Levels())
+	if err != nil {
+		return nil, err
+	}
+	part := min(n, max(16, judgedBytes/m.pre.Size()))
+	out, px := make([]float32, 0, n*spec.Classes), make([]byte, 0, part*m.pre.Size())
 	for at := 0; at < n; at += part {
-		rows := min(part, n-at)
-		for row := range rows {
-			levels.Pixels(image(at+row), x[row*size:][:size])
+		px = px[:0]
+		for i := at; i < min(n, at+part); i++ {
+			px = append(px, image(i)...)
 		}
-		l, err := network.Infer(spec, w, x[:rows*size])
+		l, err := f.Pixels(px)
 		if err != nil {
 			return nil, err
 		}
