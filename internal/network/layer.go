@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"driftgate/internal/kernel"
+	"driftgate/internal/network/operator"
 )
 
 // The kinds of a layer.
@@ -20,7 +21,7 @@ const (
 )
 
 // Epsilon is added to the variance in batch normalisation.
-const Epsilon = 1e-5
+const Epsilon = operator.Epsilon
 
 // Layer is one step of a network. What its kind does not name must be zero.
 type Layer struct {

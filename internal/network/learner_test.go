@@ -118,12 +118,12 @@ func TestRunningStatisticsFollowTheBatches(t *testing.T) {
 		for range 3 {
 			b := batchOf(s, 8, rng)
 			_, means, variances := newReference(s, w).logits(naive.Wide(b.Inputs))
-			values, k := 0, 0
+			k := 0
 			for _, st := range s.Stages() {
 				if st.Kind != BatchNorm {
 					continue
 				}
-				values = 8 * st.In.Height * st.In.Width
+				values := 8 * st.In.Height * st.In.Width
 				for c := range means[k] {
 					mean, variance := &want[st.Tensors[2]][c], &want[st.Tensors[3]][c]
 					*mean = .9**mean + .1*means[k][c]

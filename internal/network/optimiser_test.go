@@ -6,9 +6,7 @@ import (
 	"testing"
 )
 
-// one is a network with a weight and a bias that matter, of which the gradient
-// is known: two classes, logits w*x+b and 0.
-func TestSGDDecaysWeightsAndLeavesBiases(t *testing.T) {
+func TestDecayShrinksWeightsAndLeavesBiasesAndNorms(t *testing.T) {
 	for _, kind := range []string{SGD, Adam} {
 		s := smallNorm
 		w := moved(s, rand.New(rand.NewPCG(1, 1)))

@@ -10,8 +10,8 @@ import (
 	"driftgate/internal/kernel"
 )
 
-// Batch norm is PyTorch's in its constants: a running statistic moves a tenth
-// of the way to the batch's.
+// Epsilon is added to the variance in batch norm. It and momentum, the share of
+// the way to the batch's that a running statistic moves, are PyTorch's.
 const (
 	Epsilon  = 1e-5
 	momentum = .1

@@ -40,6 +40,8 @@ type op struct {
 	name  string
 	id    int
 	in    []tensor.Shape
+	sizes []int       // of in, values
+	args  [][]float32 // of a run
 	shape tensor.Shape
 	data  []float32
 	slot  int // of ws.gradients; noSlot when data is used
@@ -74,7 +76,7 @@ func (o *op) apply(in ...*G.Node) (*G.Node, error) {
 		if n.Dtype() != tensor.Float32 {
 			return nil, fmt.Errorf("operator: %s: input %d is %v, want float32: %w", o.name, i, n.Dtype(), dg.ErrInvalid)
 		}
-		o.in = append(o.in, n.Shape().Clone())
+		o.in, o.sizes = append(o.in, n.Shape().Clone()), append(o.sizes, n.Shape().TotalSize())
 	}
 	if o.wrt == nil {
 		o.wrt = make([]bool, len(in))
@@ -150,14 +152,15 @@ func (o *op) Do(v ...G.Value) (G.Value, error) {
 	if o.run == nil { // a side node: another operator filled its buffer
 		return o.value, nil
 	}
-	in := make([][]float32, len(v))
+	o.args = o.args[:0]
 	for i, x := range v {
-		var ok bool
-		if in[i], ok = floats(x); !ok || len(in[i]) != o.in[i].TotalSize() {
+		in, ok := floats(x)
+		if !ok || len(in) != o.sizes[i] {
 			return nil, fmt.Errorf("operator: %s: input %d is a %T of shape %v, want float32s of shape %v: %w", o, i, x.Data(), x.Shape(), o.in[i], dg.ErrInvalid)
 		}
+		o.args = append(o.args, in)
 	}
-	o.run(o.data, in)
+	o.run(o.data, o.args)
 	if o.shape.IsScalar() {
 		return G.NewF32(o.data[0]), nil
 	}
@@ -242,7 +245,7 @@ func shaped(name, what string, n *G.Node, want ...int) error {
 	return nil
 }
 
-// batch checks that a node has as many rows as the workspace.
+// rowsOf checks that a node has as many rows as the workspace.
 func (w *Workspace) rowsOf(name string, x *G.Node) error {
 	if x.Dims() < 2 || x.Shape()[0] != w.batch {
 		return fmt.Errorf("operator: %s: input of shape %v, want %d rows and at least one more axis: %w", name, x.Shape(), w.batch, dg.ErrInvalid)
