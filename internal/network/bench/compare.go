@@ -51,7 +51,7 @@ func compare(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // in the temporary folder: no harm if it stays
 	c, err := newCrew(ctx, s, dir)
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func (p *peer) ask(q request) (reply, error) {
 // stop closes the pipe, at which a worker ends.
 func (p *peer) stop() {
 	p.in.Close()
-	late := time.AfterFunc(5*time.Second, func() { p.cmd.Process.Kill() })
+	late := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() }) // it may have ended
 	defer late.Stop()
 	_ = p.cmd.Wait() // it has said all that was asked of it
 }
