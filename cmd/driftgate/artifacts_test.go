@@ -103,7 +103,7 @@ func TestAModelIsCarriedToAnotherInstallation(t *testing.T) {
 		t.Errorf("export of an unsigned model: exit code %d\n%s", code, stderr)
 	}
 	driven(t, "models", "sign", short, "--dir", here, "--set", "models.signing_key=signing.pem")
-	if out := driven(t, append([]string{"models", "show", "champion", "--dir", here}, trust...)...); !strings.Contains(out, "trusted") || !strings.Contains(out, short) {
+	if out := driven(t, append([]string{"models", "show", "champion", "--dir", here}, trust...)...); !strings.Contains(out, "trusted") || !strings.Contains(out, short) || !strings.Contains(out, "mlp: dense 4, dense 10; 3,190 weights") {
 		t.Errorf("show prints\n%s", out)
 	}
 	driven(t, "models", "export", short, "model.tar", "--dir", here)
