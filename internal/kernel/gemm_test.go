@@ -115,6 +115,17 @@ func TestGemmIsTheProduct(t *testing.T) {
 	})
 }
 
+// What other processors run: two rows at once.
+func TestGemmByPairsOfRows(t *testing.T) {
+	defer Force(Portable)()
+	defer func(was bool) { pairs = was }(pairs)
+	pairs = !pairs
+	r := rand.New(rand.NewPCG(13, 14))
+	for range 100 {
+		checkGemm(t, r, shape{1 + r.IntN(20), 1 + r.IntN(20), 1 + r.IntN(40)}, r.IntN(2) == 0, r.IntN(2) == 0, Epilogue{Accumulate: r.IntN(2) == 0})
+	}
+}
+
 func TestGemmOfLargeShapes(t *testing.T) {
 	eachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
@@ -225,6 +236,25 @@ func TestProductsOnOneThreadAllocateNothing(t *testing.T) {
 		} {
 			if n := testing.AllocsPerRun(100, f); n > 0 {
 				t.Errorf("%s allocates %g times", name, n)
+			}
+		}
+	})
+}
+
+// A network that has gone wrong must not look right again behind a ReLU.
+func TestReLUKeepsWhatIsNotANumber(t *testing.T) {
+	eachPath(t, func(t *testing.T) {
+		for _, n := range []int{1, 8, 16, 20, 24, 32, 40} {
+			a := []float32{1, float32(math.NaN()), -1}
+			b, c := make([]float32, n), make([]float32, 3*n)
+			for i := range b {
+				b[i] = 2
+			}
+			Gemm(3, n, 1, Operand{a, 1, false}, Operand{b, n, false}, c, n, Epilogue{ReLU: true})
+			for i := range n {
+				if c[i] != 2 || c[n+i] == c[n+i] || c[2*n+i] != 0 {
+					t.Fatalf("column %d of %d: %v, %v, %v, want 2, NaN, 0", i, n, c[i], c[n+i], c[2*n+i])
+				}
 			}
 		}
 	})

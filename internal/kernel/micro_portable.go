@@ -10,7 +10,7 @@ import (
 
 // pairs says whether the sums of two rows fit into registers at once. They don't
 // into the 16 of amd64, where a sum that goes through memory costs half the speed.
-const pairs = runtime.GOARCH != "amd64"
+var pairs = runtime.GOARCH != "amd64"
 
 func tilePortable1(t *tile) { tilePortable(t, 1) }
 func tilePortable2(t *tile) { tilePortable(t, 2) }
