@@ -198,14 +198,25 @@ func (o Options) get(name string) (json.RawMessage, error) {
 		if err == nil {
 			err = json.Unmarshal(b, &fields)
 		}
-		if b = fields[part]; b == nil {
-			b = []byte("null") // left out, as it is empty
+		if b = fields[part]; b == nil { // left out, as it is empty
+			return o.zero(name)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("trainer: option %s: %w", name, err)
 	}
 	return b, nil
+}
+
+// zero is the empty value of an option as JSON: null for a list, where it means
+// the usual one.
+func (o Options) zero(name string) (json.RawMessage, error) {
+	for _, v := range []any{0, false, ""} {
+		if _, err := o.with(map[string]any{name: v}); err == nil {
+			return json.Marshal(v)
+		}
+	}
+	return []byte("null"), nil
 }
 
 func (s Search) check(f *faults, o Options) {

@@ -77,6 +77,22 @@ func TestATrialIsTheSameWhateverElseIsSearched(t *testing.T) {
 	}
 }
 
+func TestEmptySettingsAreSaidAsWhatTheyMean(t *testing.T) {
+	o := DefaultOptions()
+	o.Model, o.BatchNorm, o.Dense = network.FamilyCNN, true, nil
+	s := Search{Trials: 2, Space: map[string]Range{"batch_norm": {Values: []any{true, false}}, "dense": {Values: []any{[]any{64}, []any{}}}, "smoothing": {High: 0.1}}}
+	_, settings, err := s.trial(o, 1)
+	for name, want := range map[string]string{"dropout": "0", "batch_norm": "true", "dense": "null", "smoothing": "0", "learning_rate": "0.1"} {
+		if err != nil || string(settings[name]) != want {
+			t.Errorf("%s is %s, want %s (%v)", name, settings[name], want, err)
+		}
+	}
+	o.BatchNorm = false
+	if _, settings, err := s.trial(o, 1); err != nil || string(settings["batch_norm"]) != "false" {
+		t.Errorf("batch_norm is %s, %v", settings["batch_norm"], err)
+	}
+}
+
 func TestDrawsFillTheirRange(t *testing.T) {
 	o := DefaultOptions()
 	s := Search{Trials: 200, Space: map[string]Range{"learning_rate": {Low: 1e-4, High: 1}, "momentum": {Low: 0.5, High: 0.9}, "batch": {Low: 10, High: 20}}}

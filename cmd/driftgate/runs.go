@@ -98,6 +98,9 @@ func printResult(w io.Writer, raw json.RawMessage) {
 func plainValue(raw json.RawMessage) string {
 	var text string
 	var number float64
+	if string(raw) == "null" {
+		return "-"
+	}
 	if json.Unmarshal(raw, &text) == nil {
 		return text
 	}
