@@ -81,12 +81,12 @@ func (c *Classifier) Logits(x []float32) ([]float32, error) {
 	if i := notFinite(x); i >= 0 {
 		return nil, fmt.Errorf("network: classify: row %d has the value %v, want finite inputs: %w", i/c.plan.inputs, x[i], dg.ErrInvalid)
 	}
-	return c.logits(&samples{x: x}, len(x)/c.plan.inputs, nil)
+	return c.logits(samples{x: x}, len(x)/c.plan.inputs, nil)
 }
 
 // logits answers n samples, and writes what the last layer sees where features
 // is not nil.
-func (c *Classifier) logits(in *samples, n int, features []float32) ([]float32, error) {
+func (c *Classifier) logits(in samples, n int, features []float32) ([]float32, error) {
 	out := make([]float32, n*c.plan.classes)
 	c.plan.run(in, n, out, features)
 	if i := notFinite(out); i >= 0 {
@@ -128,7 +128,7 @@ func (c *Classifier) PixelBatch(px []byte) ([]float32, error) {
 }
 
 func (c *Classifier) pixels(px []byte, features []float32) ([]float32, error) {
-	out, err := c.logits(&samples{pixels: px, levels: c.levels}, len(px)/c.plan.inputs, features)
+	out, err := c.logits(samples{pixels: px, levels: c.levels}, len(px)/c.plan.inputs, features)
 	if err != nil {
 		return nil, err
 	}

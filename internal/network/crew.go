@@ -14,8 +14,9 @@ type crew struct {
 	plan   *plan
 	helper func() // help, made once: a go statement of it allocates nothing
 	jobs   []job
-	ticket atomic.Uint64 // which chunks of which job are to be had: see tickets
+	ticket atomic.Uint64 // which chunks of which job are to be had: see the function
 	done   atomic.Int32  // chunks of the job that are done
+	called atomic.Int32  // helpers that have not left
 }
 
 // job is a layer with its input and output.
@@ -49,7 +50,7 @@ const (
 )
 
 // share is task for a single sample by several threads, the caller's among them.
-func (p *plan) share(in *samples, logits, features []float32, threads int) {
+func (p *plan) share(in samples, logits, features []float32, threads int) {
 	c := p.crews.Get().(*crew)
 	defer p.crews.Put(c)
 	buffer := p.spaces.Get().(*[]float32)
@@ -74,7 +75,7 @@ func (p *plan) share(in *samples, logits, features []float32, threads int) {
 			case i == len(p.segments)-1:
 				y = seen
 			default:
-				y = p.feed(i+1, in, 0, 1, space)
+				y = p.feed(i+1, &in, 0, 1, space)
 			}
 			c.add(o, x, y, threads)
 			x = y
@@ -84,6 +85,7 @@ func (p *plan) share(in *samples, logits, features []float32, threads int) {
 		c.add(p.head, seen, logits, threads)
 	}
 	c.work(space[p.scratch:], threads)
+	clear(c.jobs) // a pool must not hold a caller's slices
 }
 
 func (c *crew) add(o op, in, out []float32, threads int) {
@@ -99,9 +101,7 @@ func (c *crew) work(scratch []float32, threads int) {
 		c.done.Store(0)
 		c.ticket.Store(ticket(i, 0, j.chunks))
 		if i == 0 {
-			for range threads - 1 {
-				go c.helper()
-			}
+			c.call(threads - 1)
 		}
 		taken := 0
 		for {
@@ -124,8 +124,18 @@ func (c *crew) work(scratch []float32, threads int) {
 	}
 }
 
+// call starts helpers. Those that were called for an earlier sample and found no
+// processor until now will do.
+func (c *crew) call(helpers int) {
+	for c.called.Load() < int32(helpers) {
+		c.called.Add(1)
+		go c.helper()
+	}
+}
+
 // help takes chunks until there has been nothing to do for a while.
 func (c *crew) help() {
+	defer c.called.Add(-1)
 	var space *[]float32
 	for idle := 0; idle < patience; idle++ {
 		t := c.ticket.Load()

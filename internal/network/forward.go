@@ -30,7 +30,7 @@ func (s *samples) rows(first, n, values int, space []float32) []float32 {
 // run writes n rows of logits and of what the last layer sees, each where it is
 // not nil. Rows are independent: a sample gets the same bits alone and in a
 // batch, whatever the number of threads.
-func (p *plan) run(in *samples, n int, logits, features []float32) {
+func (p *plan) run(in samples, n int, logits, features []float32) {
 	if n == 0 {
 		return
 	}
@@ -69,7 +69,7 @@ const (
 
 // task answers the samples from to before to, one block after the other, each
 // through all layers while it is in cache.
-func (p *plan) task(in *samples, from, to int, logits, features []float32) {
+func (p *plan) task(in samples, from, to int, logits, features []float32) {
 	buffer := p.spaces.Get().(*[]float32)
 	defer p.spaces.Put(buffer)
 	space := *buffer
@@ -87,7 +87,7 @@ func (p *plan) task(in *samples, from, to int, logits, features []float32) {
 			}
 			seen = x
 		} else {
-			p.fill(last, in, at, n, seen, space)
+			p.fill(last, &in, at, n, seen, space)
 		}
 		if logits != nil {
 			p.head.run(logits[at*p.classes:], seen, n, 0, p.head.parts(n), nil)
@@ -161,15 +161,15 @@ func NewForward(s Spec, w Weights, levels dataset.Levels) (*Forward, error) {
 // may be infinite or no numbers, as those of weights that diverged. The error is
 // [dg.ErrInvalid]: not whole rows.
 func (f *Forward) Logits(x []float32) ([]float32, error) {
-	return f.logits(&samples{x: x}, len(x))
+	return f.logits(samples{x: x}, len(x))
 }
 
 // Pixels is Logits for images given as uint8 HWC, one after the other.
 func (f *Forward) Pixels(px []byte) ([]float32, error) {
-	return f.logits(&samples{pixels: px, levels: f.levels}, len(px))
+	return f.logits(samples{pixels: px, levels: f.levels}, len(px))
 }
 
-func (f *Forward) logits(in *samples, values int) ([]float32, error) {
+func (f *Forward) logits(in samples, values int) ([]float32, error) {
 	n := values / f.plan.inputs
 	if values != n*f.plan.inputs {
 		return nil, fmt.Errorf("network: infer: %d values, want a multiple of %d: %w", values, f.plan.inputs, dg.ErrInvalid)
@@ -189,7 +189,7 @@ func (f *Forward) Features(x, dst []float32) error {
 	if len(x) != n*p.inputs || len(dst) != n*p.width {
 		return fmt.Errorf("network: features: %d values into %d, want rows of %d into rows of %d: %w", len(x), len(dst), p.inputs, p.width, dg.ErrInvalid)
 	}
-	p.run(&samples{x: x}, n, nil, dst)
+	p.run(samples{x: x}, n, nil, dst)
 	return nil
 }
 

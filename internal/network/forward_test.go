@@ -4,12 +4,14 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	dg "driftgate"
+	"driftgate/internal/dataset"
 	"driftgate/internal/kernel"
 )
 
@@ -23,7 +25,7 @@ func TestNetworksAnswerAsTheirLayersAreDefined(t *testing.T) {
 			w, n := trained(s, rng), 5
 			x := normal(n*s.Inputs(), rng)
 			logits, features := make([]float32, n*s.Classes), make([]float32, n*s.Features())
-			newPlan(s, w).run(&samples{x: x}, n, logits, features)
+			newPlan(s, w).run(samples{x: x}, n, logits, features)
 			for i := range n {
 				want, seen := defined(s, w, x[i*s.Inputs():][:s.Inputs()])
 				if d := difference(logits[i*s.Classes:], want); !(d < 1e-5) {
@@ -111,7 +113,7 @@ func TestASampleGetsTheSameBitsInEveryCompany(t *testing.T) {
 			answers := func(threads, from, to int) (logits, features []float32) {
 				defer setThreads(threads)()
 				logits, features = make([]float32, (to-from)*s.Classes), make([]float32, (to-from)*s.Features())
-				p.run(&samples{x: x[from*s.Inputs() : to*s.Inputs()]}, to-from, logits, features)
+				p.run(samples{x: x[from*s.Inputs() : to*s.Inputs()]}, to-from, logits, features)
 				return logits, features
 			}
 			all, seen := answers(1, 0, n)
@@ -260,4 +262,46 @@ func TestAnInputThatIsNoNumberIsRefusedThoughALayerWouldSwallowIt(t *testing.T) 
 			t.Errorf("error %v, want ErrInvalid and the row", err)
 		}
 	})
+}
+
+func TestAPredictionAllocatesItsResultAlone(t *testing.T) {
+	onEveryPath(t, func(t *testing.T) {
+		for _, name := range []string{"mlp at full size", "cnn", "cnn at full size", "mobilenet", "conv, norm, pool", "norm between relu and pool"} {
+			s := networks()[name]
+			c := &Classifier{plan: newPlan(s, trained(s, rand.New(rand.NewPCG(1, 1)))), manifest: Manifest{Calibration: Calibration{Temperature: 1}}}
+			c.levels = dataset.Preprocessing{Channels: 1, Mean: []float32{0.3}, Std: []float32{0.4}}.Levels()
+			if s.Input.Channels != 1 {
+				c.levels = dataset.PhotoPreprocessing(s.Input.Height).Levels()
+			}
+			px := make([]byte, s.Inputs())
+			for _, threads := range []int{1, 2} {
+				restore := setThreads(threads)
+				got := allocations(20, func() {
+					if _, err := c.Pixels(px); err != nil {
+						t.Fatal(err)
+					}
+				})
+				restore()
+				if !(got < 1.5) {
+					t.Errorf("%s, %d threads: %v allocations, want that of the result", name, threads, got)
+				}
+			}
+		}
+	})
+}
+
+// allocations is testing.AllocsPerRun, which would allow one thread alone: the
+// least of some tries, for the collector may empty the pools of one.
+func allocations(runs int, f func()) float64 {
+	least := math.Inf(1)
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range runs {
+			f()
+		}
+		runtime.ReadMemStats(&after)
+		least = min(least, float64(after.Mallocs-before.Mallocs)/float64(runs))
+	}
+	return least
 }

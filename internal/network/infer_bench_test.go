@@ -30,7 +30,7 @@ func BenchmarkInfer(b *testing.B) {
 					in, out := samples{x: normal(n*p.inputs, rng)}, make([]float32, n*p.classes)
 					b.ReportAllocs()
 					for b.Loop() {
-						p.run(&in, n, out, nil)
+						p.run(in, n, out, nil)
 					}
 					b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "samples/s")
 					b.ReportMetric(2e-9*float64(p.work)*float64(b.N*n)/b.Elapsed().Seconds(), "GFLOP/s")
