@@ -192,6 +192,30 @@ func depthwiseGradInput3x2_256(dx *float32, dz *float32, weights *float32, dxLin
 	panic("kernel: amd64 only")
 }
 
+func winogradIn512(dst *float32, plane int, src *float32, row int, row3 int, col int, col3 int, n int, tiles int, step int) {
+	panic("kernel: amd64 only")
+}
+
+func winogradOut512(out *float32, row int, col int, src *float32, plane int, bias *float32, floor float32, n int, tiles int, step int) {
+	panic("kernel: amd64 only")
+}
+
+func winogradGrad512(dst *float32, plane int, dz *float32, row int, col int, n int, tiles int, step int) {
+	panic("kernel: amd64 only")
+}
+
+func winogradIn256(dst *float32, plane int, src *float32, row int, row3 int, col int, col3 int, n int, tiles int, step int) {
+	panic("kernel: amd64 only")
+}
+
+func winogradOut256(out *float32, row int, col int, src *float32, plane int, bias *float32, floor float32, n int, tiles int, step int) {
+	panic("kernel: amd64 only")
+}
+
+func winogradGrad256(dst *float32, plane int, dz *float32, row int, col int, n int, tiles int, step int) {
+	panic("kernel: amd64 only")
+}
+
 func exps512(dst *float32, src *float32, n int, shift float32) (sum float64) {
 	panic("kernel: amd64 only")
 }

@@ -38,6 +38,7 @@ var files = []struct {
 	{"norm", both(norms)},
 	{"pool", both(pools)},
 	{"depthwise", both(depthwises)},
+	{"winograd", both(winograds)},
 	{"loss", both(losses)},
 	{"optimiser", both(optimisers)},
 }
