@@ -76,24 +76,33 @@ var goals = []goal{
 	{"MLP", infer, []int{1}, 3}, {"CNN", infer, []int{1}, 3}, {"MobileNet", infer, []int{1}, 3},
 }
 
-// summary says for each goal how the worst row that it is about stands.
+// summary says for each goal how the worst row that it is about stands, for
+// each number of threads.
 func (r *report) summary(out io.Writer) {
-	fmt.Fprint(out, "\n| median of Go / PyTorch | batch | wanted | worst | |\n|---|---|---|---|---|\n")
+	fmt.Fprint(out, "\n| median of Go / PyTorch, the worst of these batches | batch | wanted |")
+	for _, n := range r.threads {
+		fmt.Fprintf(out, " %d thread(s) |", n)
+	}
+	fmt.Fprintf(out, "\n|---|---|---|%s\n", strings.Repeat("---|", len(r.threads)))
 	for _, g := range goals {
-		worst := math.Inf(1)
-		for _, x := range r.results {
-			if x.name == g.network && x.mode == g.mode && slices.Contains(g.batches, x.batch) {
-				worst = min(worst, median(x.ratios()))
+		cells, some := "", false
+		for _, n := range r.threads {
+			worst := math.Inf(1)
+			for _, x := range r.results {
+				if x.name == g.network && x.mode == g.mode && x.threads == n && slices.Contains(g.batches, x.batch) {
+					worst, some = min(worst, median(x.ratios())), true
+				}
 			}
+			cell := fmt.Sprintf("%.2f", worst)
+			if worst < g.want {
+				cell = "**" + cell + "**, short"
+			}
+			cells += " " + cell + " |"
 		}
-		if math.IsInf(worst, 1) {
-			continue
+		if some {
+			batches := strings.Trim(strings.Join(strings.Fields(fmt.Sprint(g.batches)), ", "), "[]")
+			fmt.Fprintf(out, "| %s %s | %s | %g |%s\n", g.network, g.mode, batches, g.want, cells)
 		}
-		word := "met"
-		if worst < g.want {
-			word = "**short**"
-		}
-		fmt.Fprintf(out, "| %s %s | %s | %g | %.2f | %s |\n", g.network, g.mode, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(g.batches)), ", "), "[]"), g.want, worst, word)
 	}
 }
 
