@@ -17,7 +17,7 @@ import "math"
 // window, and are the faster way.
 func (w Window) Winograd() bool {
 	h, x := w.Out()
-	return w.Kernel == 3 && w.Stride == 1 && w.Channels%16 == 0 && w.Filters%16 == 0 && h >= 4 && x >= 4
+	return w.Kernel == 3 && w.Stride == 1 && w.Padding <= 2 && w.Channels%16 == 0 && w.Filters%16 == 0 && h >= 4 && x >= 4
 }
 
 // places is how many values a tile has.
@@ -167,6 +167,33 @@ func eachPlace(t *tile, rows, columns, aPlane, bPlane, cPlane int) {
 			u.run(t, rows, tallest)
 		}
 	}
+}
+
+// TurnTiles writes transformed weights as TilesGradInput wants them. A window
+// turned by half a circle changes its first and last places only, and G leaves
+// those as they are: turning is exchanging them, and channels with filters.
+func (w Window) TurnTiles(turned, weights []float32) {
+	n := w.Channels * w.Filters
+	other := [4]int{3, 1, 2, 0}
+	Parallel(places, func(p int) {
+		to := 4*other[p/4] + other[p%4]
+		transpose(turned[to*n:][:n], weights[p*n:][:n], w.Channels, w.Filters)
+	})
+}
+
+// TileGradScratch is how many values TilesGradInput needs.
+func (w Window) TileGradScratch() int {
+	b, _ := w.back()
+	return b.Padded() + b.TileScratch()
+}
+
+// TilesGradInput writes into dx, of In values, the gradient of one image. turned
+// is what TurnTiles wrote.
+func (w Window) TilesGradInput(dx, dz, turned, scratch []float32) {
+	b, _ := w.back()
+	padded := scratch[:b.Padded()]
+	b.Pad(padded, dz)
+	b.ConvTiles(dx, padded, turned, Epilogue{}, 0, w.Height, scratch[len(padded):])
 }
 
 // TilesGradWeights adds to du, of TileWeights, the gradient of one image by the

@@ -33,8 +33,10 @@ func TestWinogradIsTheConvolution(t *testing.T) {
 			for i := range want {
 				want[i] = float64(bias[i%w.Filters])
 			}
+			dx := make([]float64, w.In())
 			naiveConv(w, func(in, weight, o int) {
 				want[o] += float64(image[in]) * float64(weights[weight])
+				dx[in] += float64(weights[weight]) * float64(dz[o])
 				dw[weight] += float64(image[in]) * float64(dz[o])
 			})
 			for i := range want {
@@ -50,6 +52,11 @@ func TestWinogradIsTheConvolution(t *testing.T) {
 			got := random(r, len(weights))
 			w.ReturnWeights(got, du)
 			within(t, w, "the gradient of the weights", got, dw)
+
+			turned, back := random(r, len(u)), random(r, w.In())
+			w.TurnTiles(turned, u)
+			w.TilesGradInput(back, dz, turned, random(r, w.TileGradScratch()))
+			within(t, w, "the gradient of the input", back, dx)
 		}
 	})
 }

@@ -62,9 +62,11 @@ type sliding struct {
 	weights   []float32
 	epilogue  kernel.Epilogue
 	depthwise bool
-	rows      int // of the output, after pooling
-	line      int // values of such a row
-	strip     int // rows at a time
+	tiled     bool // by [kernel.Window.ConvTiles]
+	rows      int  // of the output, after pooling
+	line      int  // values of such a row
+	strip     int  // rows at a time, units of them
+	unit      int  // rows that are computed together
 }
 
 func newSliding(l *linear, pool kernel.Window) *sliding {
@@ -73,9 +75,17 @@ func newSliding(l *linear, pool kernel.Window) *sliding {
 	if c.pools() {
 		h, w = pool.Out()
 	}
-	c.rows, c.line, c.strip = h, w*c.window.Filters, 1
-	for c.strip < c.rows && c.need(c.strip+1) <= stripSpace {
-		c.strip++
+	c.rows, c.line, c.unit = h, w*c.window.Filters, 1
+	if c.tiled = !c.depthwise && c.window.Winograd() && c.pool.Stride%2 == 0; c.tiled {
+		u := make([]float32, c.window.TileWeights())
+		c.window.TransformWeights(u, c.weights)
+		if c.weights = u; !c.pools() {
+			c.unit = 2
+		}
+	}
+	c.strip = c.unit
+	for c.strip < c.rows && c.need(c.strip+c.unit) <= stripSpace {
+		c.strip += c.unit
 	}
 	if !c.pools() && c.window.Padding == 0 {
 		c.strip = c.rows
@@ -121,7 +131,11 @@ func (c *sliding) pooled(rows int) int {
 func (c *sliding) need(rows int) int { return c.padded(rows) + c.pooled(rows) }
 
 func (c *sliding) sizes() (in, out, scratch int) {
-	return c.window.In(), c.rows * c.line, c.need(c.strip)
+	scratch = c.need(c.strip)
+	if c.tiled {
+		scratch += c.window.TileScratch()
+	}
+	return c.window.In(), c.rows * c.line, scratch
 }
 
 func (c *sliding) work() int {
@@ -133,15 +147,18 @@ func (c *sliding) work() int {
 	return h * w * c.window.Filters * perFilter
 }
 
-func (c *sliding) parts(n int) int { return n * c.rows }
+// units is how many parts an image has.
+func (c *sliding) units() int { return (c.rows + c.unit - 1) / c.unit }
+
+func (c *sliding) parts(n int) int { return n * c.units() }
 
 func (c *sliding) run(out, in []float32, n, from, to int, scratch []float32) {
 	values := c.window.In()
 	for at := from; at < to; {
-		image, y := at/c.rows, at%c.rows
-		rows := min(c.strip, c.rows-y, to-at)
-		c.slide(out[at*c.line:][:rows*c.line], in[image*values:][:values], y, rows, scratch)
-		at += rows
+		image, y := at/c.units(), at%c.units()*c.unit
+		rows := min(c.strip, c.rows-y, (to-at)*c.unit)
+		c.slide(out[(image*c.rows+y)*c.line:][:rows*c.line], in[image*values:][:values], y, rows, scratch)
+		at += (rows + c.unit - 1) / c.unit
 	}
 }
 
@@ -159,11 +176,14 @@ func (c *sliding) slide(out, in []float32, y, rows int, scratch []float32) {
 	}
 	to := out
 	if c.pools() {
-		to = scratch[:c.pooled(rows)]
+		to, scratch = scratch[:c.pooled(rows)], scratch[c.pooled(rows):]
 	}
-	if c.depthwise {
+	switch {
+	case c.depthwise:
 		w.Depthwise(to, padded, c.weights, c.epilogue, 0, made)
-	} else {
+	case c.tiled:
+		w.ConvTiles(to, padded, c.weights, c.epilogue, 0, made, scratch)
+	default:
 		w.Conv(to, padded, c.weights, c.epilogue, 0, made)
 	}
 	if c.pools() {

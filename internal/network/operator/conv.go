@@ -28,6 +28,8 @@ type conv struct {
 	z         []float32  // with Pool, what is pooled
 
 	turned, dw, db []float32
+	tiles          []float32 // the weights transformed, where the window is one of [kernel.Window.Winograd]; else nil
+	sum            []float32 // the gradient of those, or dw itself
 }
 
 // Conv convolves images with w, adds b (nil adds nothing), and does what o says.
@@ -56,7 +58,12 @@ func (c *conv) build(name string, x, w, b *G.Node) (*G.Node, error) {
 		c.z = make([]float32, n*c.win.Output())
 		height, width = c.pool().Out()
 	}
-	c.ws.reserve(c.win.Padded(), 0, 0)
+	scratch := c.win.Padded()
+	if !c.depthwise && c.win.Winograd() {
+		c.tiles = make([]float32, c.win.TileWeights())
+		scratch += c.win.TileScratch()
+	}
+	c.ws.reserve(scratch, 0, 0)
 	shape := tensor.Shape{n, height, width, c.win.Filters}
 	op := c.ws.own(name, shape, make([]float32, shape.TotalSize()), c.forward)
 	op.diff = c.backward
@@ -145,15 +152,21 @@ func (c *conv) forward(out []float32, in [][]float32) {
 	}
 	height, _ := c.win.Out()
 	pool := c.pool()
+	if c.tiles != nil {
+		c.win.TransformWeights(c.tiles, w)
+	}
 	c.ws.each(c.values(c.ws.rows), func(k, a, b int) {
 		scratch := c.ws.borrow()
 		defer c.ws.giveBack(scratch)
 		sums := c.after.begin(k)
 		for i := a; i < b; i++ {
 			padded, z := c.padded(scratch, x, i), z[i*size:][:size]
-			if c.depthwise {
+			switch {
+			case c.depthwise:
 				c.win.Depthwise(z, padded, w, e, 0, height)
-			} else {
+			case c.tiles != nil:
+				c.win.ConvTiles(z, padded, c.tiles, e, 0, height, scratch[c.win.Padded():])
+			default:
 				c.win.Conv(z, padded, w, e, 0, height)
 			}
 			if c.o.Pool {

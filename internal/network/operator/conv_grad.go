@@ -17,17 +17,23 @@ func (c *conv) backward(in G.Nodes, out, grad *G.Node) (G.Nodes, error) {
 		switch {
 		case c.depthwise:
 			scratch = max(scratch, win.DepthwiseScratch())
+		case c.tiles != nil:
+			scratch = max(scratch, win.TileGradScratch())
+			c.turned = make([]float32, len(c.tiles))
 		case !c.pointwise():
 			scratch = max(scratch, win.GradScratch())
-		}
-		if !c.depthwise {
 			c.turned = make([]float32, len(c.dw))
 		}
+	}
+	c.sum = c.dw
+	if c.tiles != nil {
+		scratch = max(scratch, win.Padded()+win.TileScratch())
+		c.sum = make([]float32, len(c.tiles))
 	}
 	if c.o.Pool {
 		scratch += win.Output()
 	}
-	ws.reserve(scratch, len(c.dw)+len(c.db), 0)
+	ws.reserve(scratch, len(c.sum)+len(c.db), 0)
 	dw, err := ws.own("convGrad", in[1].Shape().Clone(), c.dw, func(dw []float32, v [][]float32) {
 		if c.pointwise() {
 			c.productGrad(dw, v[0], v[1], v[2], v[3], slot)
@@ -46,36 +52,48 @@ func (c *conv) gradients(dw, x, w, y, dy []float32, slot int) {
 	win := c.win
 	if slot != noSlot {
 		dx = c.ws.gradient(slot)
-		if !c.depthwise {
+		switch {
+		case c.tiles != nil: // the forward pass has filled them
+			win.TurnTiles(c.turned, c.tiles)
+		case !c.depthwise:
 			win.Turn(c.turned, w)
 		}
 	}
 	c.ws.each(c.values(c.ws.rows), func(k, a, b int) {
 		scratch := c.ws.borrow()
 		defer c.ws.giveBack(scratch)
-		dw, db := c.ws.part(k, dw, 0), c.ws.part(k, c.db, len(dw))
+		dw, db := c.ws.part(k, c.sum, 0), c.ws.part(k, c.db, len(c.sum))
 		for i := a; i < b; i++ {
 			dz, rest := c.gradOut(scratch, y, dy, db, i)
 			padded := c.padded(rest, x, i)
-			if c.depthwise {
+			switch {
+			case c.depthwise:
 				win.DepthwiseGradWeights(dw, padded, dz)
-			} else {
+			case c.tiles != nil:
+				win.TilesGradWeights(dw, padded, dz, rest[win.Padded():])
+			default:
 				win.ConvGradWeights(dw, padded, dz)
 			}
 			if dx == nil {
 				continue
 			}
 			to := dx[i*win.In():][:win.In()]
-			if c.depthwise {
+			switch {
+			case c.depthwise:
 				win.DepthwiseGradInput(to, dz, w, rest)
-			} else {
+			case c.tiles != nil:
+				win.TilesGradInput(to, dz, c.turned, rest)
+			default:
 				win.ConvGradInput(to, dz, c.turned, rest)
 			}
 		}
 	})
-	c.ws.reduce(dw, 0)
+	c.ws.reduce(c.sum, 0)
 	if c.bias {
-		c.ws.reduce(c.db, len(dw))
+		c.ws.reduce(c.db, len(c.sum))
+	}
+	if c.tiles != nil {
+		win.ReturnWeights(dw, c.sum)
 	}
 }
 
