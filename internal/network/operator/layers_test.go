@@ -2,6 +2,7 @@ package operator
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -198,18 +199,19 @@ func TestOperatorsMatchTheNaiveFormAndItsFiniteDifferences(t *testing.T) {
 	for name, draw := range draws {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(6) {
-				draw(rand.New(rand.NewPCG(seed, 1))).check(t, seed)
+				draw(rand.New(rand.NewPCG(seed, 1))).check(t, seed, 1e-5)
 			}
 		})
 	}
 }
 
 func FuzzOperators(f *testing.F) {
-	f.Add(uint64(1000))
-	f.Fuzz(func(t *testing.T, seed uint64) {
-		for _, draw := range draws {
-			draw(rand.New(rand.NewPCG(seed, 1))).check(t, seed)
-		}
+	names := slices.Sorted(maps.Keys(draws))
+	for i := range names {
+		f.Add(uint8(i), uint64(1000+i))
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, seed uint64) {
+		draws[names[int(kind)%len(names)]](rand.New(rand.NewPCG(seed, 1))).check(t, seed, 1e-4) // batch norm of nearly equal values cancels digits
 	})
 }
 

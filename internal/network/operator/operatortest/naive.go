@@ -175,8 +175,21 @@ func Wide(x []float32) []float64 {
 }
 
 // Differences is the gradient of f by p, by central differences.
-func Differences(p []float64, f func() float64) []float64 {
-	const h = 1e-5
+func Differences(p []float64, f func() float64) []float64 { return differences(p, f, 1e-5) }
+
+// Kinked reports whether f has a kink next to p, where differences are no
+// gradient: a shorter step gives others.
+func Kinked(p []float64, f func() float64) bool {
+	a, b := differences(p, f, 1e-5), differences(p, f, 2e-6)
+	var diff, norm float64
+	for i, v := range a {
+		diff += (v - b[i]) * (v - b[i])
+		norm += v * v
+	}
+	return diff > 1e-12*norm
+}
+
+func differences(p []float64, f func() float64, h float64) []float64 {
 	out := make([]float64, len(p))
 	for i, v := range p {
 		p[i] = v + h
