@@ -104,7 +104,7 @@ type Sampling struct {
 
 	// ClassWeights multiplies the weight of every sample of a label, after
 	// balancing; labels that are not named keep theirs.
-	ClassWeights map[string]float64 `json:"class_weights,omitempty"`
+	ClassWeights ClassWeights `json:"class_weights,omitempty"`
 }
 
 // How base samples are shared out, and how classes are balanced.

@@ -1,7 +1,9 @@
 package trainer
 
 import (
+	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -64,5 +66,29 @@ func TestScheduleRisesAndFalls(t *testing.T) {
 				t.Errorf("%g, want %g", got, 0.3*tt.want)
 			}
 		})
+	}
+}
+
+func TestClassWeightsAreReadInBothForms(t *testing.T) {
+	for text, want := range map[string]ClassWeights{
+		`{"class_weights": {"Bag": 2, "a=b": 0.5}}`: {"Bag": 2, "a=b": 0.5},
+		`{"class_weights": ["Bag=2", "a=b = 0.5"]}`: {"Bag": 2, "a=b": 0.5},
+		`{"class_weights": []}`:                     nil,
+		`{"class_weights": null}`:                   nil,
+	} {
+		var o Options
+		if err := json.Unmarshal([]byte(text), &o); err != nil || !maps.Equal(o.ClassWeights, want) {
+			t.Errorf("%s: %v, %v, want %v", text, o.ClassWeights, err, want)
+		}
+	}
+	for _, text := range []string{`{"class_weights": ["Bag"]}`, `{"class_weights": ["=2"]}`, `{"class_weights": ["Bag=heavy"]}`, `{"class_weights": 2}`} {
+		var o Options
+		if err := json.Unmarshal([]byte(text), &o); err == nil || !strings.Contains(err.Error(), "LABEL") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	raw, err := Overrides(map[string]string{"class_weights": "Bag=2,Coat=3"})
+	if err != nil || string(raw) != `{"class_weights":["Bag=2","Coat=3"]}` {
+		t.Errorf("from the command line: %s, %v", raw, err)
 	}
 }
