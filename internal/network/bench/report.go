@@ -114,7 +114,7 @@ func (r *report) markdown() string {
 	for _, n := range r.threads {
 		fmt.Fprintf(&b, "Measured peak of multiply-adds in registers, %d thread(s): %.0f GFLOP/s. ", n, r.peaks[n])
 	}
-	b.WriteString("Batches are float32 and normalised beforehand on both sides; training is forward, backward and SGD with momentum and weight decay. FLOPs count convolutions and dense layers only.\n")
+	b.WriteString("Batches are float32 and normalised beforehand on both sides; training is forward, backward and SGD with momentum and weight decay. FLOPs are those of convolutions, as they are defined, and of dense layers; an algorithm that needs fewer multiplications (Winograd's, on either side) can therefore pass the peak.\n")
 	r.summary(&b)
 	b.WriteString("\n")
 	for _, a := range r.agreements {
