@@ -200,6 +200,10 @@ func winogradOut512(out *float32, row int, col int, src *float32, plane int, bia
 	panic("kernel: amd64 only")
 }
 
+func winogradPool512(out *float32, src *float32, plane int, bias *float32, floor float32, n int, tiles int) {
+	panic("kernel: amd64 only")
+}
+
 func winogradGrad512(dst *float32, plane int, dz *float32, row int, col int, n int, tiles int, step int) {
 	panic("kernel: amd64 only")
 }
@@ -209,6 +213,10 @@ func winogradIn256(dst *float32, plane int, src *float32, row int, row3 int, col
 }
 
 func winogradOut256(out *float32, row int, col int, src *float32, plane int, bias *float32, floor float32, n int, tiles int, step int) {
+	panic("kernel: amd64 only")
+}
+
+func winogradPool256(out *float32, src *float32, plane int, bias *float32, floor float32, n int, tiles int) {
 	panic("kernel: amd64 only")
 }
 

@@ -76,8 +76,31 @@ func (w Window) ConvTiles(out, padded, weights []float32, e Epilogue, y0, y1 int
 		return
 	}
 	_, width := w.Out()
-	_ = padded[(y1+2)*w.line()-1]
 	_ = out[y1*width*w.Filters-1]
+	w.convTiles(padded, weights, e, y0, y1, scratch, func(m, bias []float32, floor float32, y, tiles int) {
+		w.tilesOut(out, m, bias, floor, y, y1, tiles)
+	})
+}
+
+// ConvTilesPool is ConvTiles and then the largest of each 2x2 pixels, of which
+// those between are not stored. y0 and y1, rows before the pooling, are even.
+func (w Window) ConvTilesPool(out, padded, weights []float32, e Epilogue, y0, y1 int, scratch []float32) {
+	if y0 >= y1 {
+		return
+	}
+	_, width := w.Out()
+	row := width / 2 * w.Filters
+	_ = out[y1/2*row-1]
+	w.convTiles(padded, weights, e, y0, y1, scratch, func(m, bias []float32, floor float32, y, tiles int) {
+		patchesPool(out[y/2*row:], m, tiles*w.Filters, bias, floor, w.Filters, width/2)
+	})
+}
+
+// convTiles calls store for each row of tiles, which lie in the planes of so
+// many.
+func (w Window) convTiles(padded, weights []float32, e Epilogue, y0, y1 int, scratch []float32, store func(m, bias []float32, floor float32, y, tiles int)) {
+	_, width := w.Out()
+	_ = padded[(y1+2)*w.line()-1]
 	_ = weights[w.TileWeights()-1]
 	bias, scratch := scratch[:w.Filters], scratch[w.Filters:]
 	if clear(bias); e.Bias != nil {
@@ -97,7 +120,7 @@ func (w Window) ConvTiles(out, padded, weights []float32, e Epilogue, y0, y1 int
 		}
 		tileProducts(m, d, weights, tiles, w.Channels, w.Filters)
 		for r := range rows {
-			w.tilesOut(out, m[r*across*w.Filters:], bias, floor, y+2*r, y1, tiles)
+			store(m[r*across*w.Filters:], bias, floor, y+2*r, tiles)
 		}
 	}
 }

@@ -12,6 +12,11 @@ func winogradIn512(dst *float32, plane int, src *float32, row int, row3 int, col
 //go:noescape
 func winogradOut512(out *float32, row int, col int, src *float32, plane int, bias *float32, floor float32, n int, tiles int, step int)
 
+// winogradPool512 writes of tiles the largest value of A'mA, plus bias, no less than floor. NaN wins.
+//
+//go:noescape
+func winogradPool512(out *float32, src *float32, plane int, bias *float32, floor float32, n int, tiles int)
+
 // winogradGrad512 writes A dz A' of tiles of 2x2 pixels.
 //
 //go:noescape
@@ -26,6 +31,11 @@ func winogradIn256(dst *float32, plane int, src *float32, row int, row3 int, col
 //
 //go:noescape
 func winogradOut256(out *float32, row int, col int, src *float32, plane int, bias *float32, floor float32, n int, tiles int, step int)
+
+// winogradPool256 writes of tiles the largest value of A'mA, plus bias, no less than floor. NaN wins.
+//
+//go:noescape
+func winogradPool256(out *float32, src *float32, plane int, bias *float32, floor float32, n int, tiles int)
 
 // winogradGrad256 writes A dz A' of tiles of 2x2 pixels.
 //

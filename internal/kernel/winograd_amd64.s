@@ -188,6 +188,80 @@ channels4:
 	VZEROUPPER
 	RET
 
+// func winogradPool512(out *float32, src *float32, plane int, bias *float32, floor float32, n int, tiles int)
+// Requires: AVX, AVX512F
+TEXT ·winogradPool512(SB), NOSPLIT, $0-56
+	MOVQ         src+8(FP), AX
+	MOVQ         plane+16(FP), CX
+	LEAQ         (CX)(CX*2), DX
+	MOVQ         out+0(FP), BX
+	MOVQ         bias+24(FP), SI
+	MOVQ         tiles+48(FP), DI
+	VBROADCASTSS floor+32(FP), Z0
+
+loop5:
+	MOVQ n+40(FP), R8
+
+channels6:
+	MOVQ       AX, R9
+	VMOVUPS    (R9)(CX*1), Z1
+	VMOVUPS    (R9)(CX*2), Z2
+	VADDPS     Z2, Z1, Z3
+	VSUBPS     Z2, Z1, Z1
+	VADDPS     (R9), Z3, Z3
+	VSUBPS     (R9)(DX*1), Z1, Z1
+	LEAQ       (R9)(CX*4), R9
+	VMOVUPS    (R9)(CX*1), Z2
+	VMOVUPS    (R9)(CX*2), Z4
+	VADDPS     Z4, Z2, Z5
+	VSUBPS     Z4, Z2, Z2
+	VADDPS     (R9), Z5, Z5
+	VSUBPS     (R9)(DX*1), Z2, Z2
+	VADDPS     Z5, Z3, Z3
+	VADDPS     Z2, Z1, Z1
+	LEAQ       (R9)(CX*4), R9
+	VMOVUPS    (R9)(CX*1), Z4
+	VMOVUPS    (R9)(CX*2), Z6
+	VADDPS     Z6, Z4, Z7
+	VSUBPS     Z6, Z4, Z4
+	VADDPS     (R9), Z7, Z7
+	VSUBPS     (R9)(DX*1), Z4, Z4
+	VADDPS     Z7, Z3, Z3
+	VSUBPS     Z7, Z5, Z5
+	VADDPS     Z4, Z1, Z1
+	VSUBPS     Z4, Z2, Z2
+	LEAQ       (R9)(CX*4), R9
+	VMOVUPS    (R9)(CX*1), Z4
+	VMOVUPS    (R9)(CX*2), Z6
+	VADDPS     Z6, Z4, Z7
+	VSUBPS     Z6, Z4, Z4
+	VADDPS     (R9), Z7, Z7
+	VSUBPS     (R9)(DX*1), Z4, Z4
+	VSUBPS     Z7, Z5, Z5
+	VSUBPS     Z4, Z2, Z2
+	VMAXPS     Z1, Z3, Z4
+	VMAXPS     Z2, Z5, Z6
+	VMAXPS     Z6, Z4, Z4
+	VCMPPS     $0x03, Z1, Z3, K1
+	VCMPPS     $0x03, Z2, Z5, K2
+	KORW       K1, K2, K1
+	VPTERNLOGD $0xff, Z4, Z4, K1, Z4
+	VADDPS     (SI), Z4, Z4
+	VMAXPS     Z4, Z0, Z4
+	VMOVUPS    Z4, (BX)
+	ADDQ       $+64, AX
+	ADDQ       $+64, BX
+	ADDQ       $+64, SI
+	SUBQ       $+16, R8
+	JNZ        channels6
+	MOVQ       n+40(FP), R8
+	SHLQ       $0x02, R8
+	SUBQ       R8, SI
+	DECQ       DI
+	JNZ        loop5
+	VZEROUPPER
+	RET
+
 // func winogradGrad512(dst *float32, plane int, dz *float32, row int, col int, n int, tiles int, step int)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·winogradGrad512(SB), NOSPLIT, $0-64
@@ -200,10 +274,10 @@ TEXT ·winogradGrad512(SB), NOSPLIT, $0-64
 	MOVQ BX, R8
 	ADDQ row+24(FP), R8
 
-loop5:
+loop7:
 	MOVQ n+40(FP), R9
 
-channels6:
+channels8:
 	VMOVUPS (BX), Z0
 	VMOVUPS (BX)(SI*1), Z1
 	VMOVUPS (R8), Z2
@@ -251,11 +325,11 @@ channels6:
 	ADDQ    $+64, BX
 	ADDQ    $+64, R8
 	SUBQ    $+16, R9
-	JNZ     channels6
+	JNZ     channels8
 	ADDQ    step+56(FP), BX
 	ADDQ    step+56(FP), R8
 	DECQ    DI
-	JNZ     loop5
+	JNZ     loop7
 	VZEROUPPER
 	RET
 
@@ -453,6 +527,80 @@ channels4:
 	VZEROUPPER
 	RET
 
+// func winogradPool256(out *float32, src *float32, plane int, bias *float32, floor float32, n int, tiles int)
+// Requires: AVX
+TEXT ·winogradPool256(SB), NOSPLIT, $0-56
+	MOVQ         src+8(FP), AX
+	MOVQ         plane+16(FP), CX
+	LEAQ         (CX)(CX*2), DX
+	MOVQ         out+0(FP), BX
+	MOVQ         bias+24(FP), SI
+	MOVQ         tiles+48(FP), DI
+	VBROADCASTSS floor+32(FP), Y0
+
+loop5:
+	MOVQ n+40(FP), R8
+
+channels6:
+	MOVQ    AX, R9
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VADDPS  Y2, Y1, Y3
+	VSUBPS  Y2, Y1, Y1
+	VADDPS  (R9), Y3, Y3
+	VSUBPS  (R9)(DX*1), Y1, Y1
+	LEAQ    (R9)(CX*4), R9
+	VMOVUPS (R9)(CX*1), Y2
+	VMOVUPS (R9)(CX*2), Y4
+	VADDPS  Y4, Y2, Y5
+	VSUBPS  Y4, Y2, Y2
+	VADDPS  (R9), Y5, Y5
+	VSUBPS  (R9)(DX*1), Y2, Y2
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y2, Y1, Y1
+	LEAQ    (R9)(CX*4), R9
+	VMOVUPS (R9)(CX*1), Y4
+	VMOVUPS (R9)(CX*2), Y6
+	VADDPS  Y6, Y4, Y7
+	VSUBPS  Y6, Y4, Y4
+	VADDPS  (R9), Y7, Y7
+	VSUBPS  (R9)(DX*1), Y4, Y4
+	VADDPS  Y7, Y3, Y3
+	VSUBPS  Y7, Y5, Y5
+	VADDPS  Y4, Y1, Y1
+	VSUBPS  Y4, Y2, Y2
+	LEAQ    (R9)(CX*4), R9
+	VMOVUPS (R9)(CX*1), Y4
+	VMOVUPS (R9)(CX*2), Y6
+	VADDPS  Y6, Y4, Y7
+	VSUBPS  Y6, Y4, Y4
+	VADDPS  (R9), Y7, Y7
+	VSUBPS  (R9)(DX*1), Y4, Y4
+	VSUBPS  Y7, Y5, Y5
+	VSUBPS  Y4, Y2, Y2
+	VMAXPS  Y1, Y3, Y4
+	VMAXPS  Y2, Y5, Y6
+	VMAXPS  Y6, Y4, Y4
+	VCMPPS  $0x03, Y1, Y3, Y1
+	VCMPPS  $0x03, Y2, Y5, Y2
+	VORPS   Y1, Y4, Y4
+	VORPS   Y2, Y4, Y4
+	VADDPS  (SI), Y4, Y4
+	VMAXPS  Y4, Y0, Y4
+	VMOVUPS Y4, (BX)
+	ADDQ    $+32, AX
+	ADDQ    $+32, BX
+	ADDQ    $+32, SI
+	SUBQ    $+8, R8
+	JNZ     channels6
+	MOVQ    n+40(FP), R8
+	SHLQ    $0x02, R8
+	SUBQ    R8, SI
+	DECQ    DI
+	JNZ     loop5
+	VZEROUPPER
+	RET
+
 // func winogradGrad256(dst *float32, plane int, dz *float32, row int, col int, n int, tiles int, step int)
 // Requires: AVX
 TEXT ·winogradGrad256(SB), NOSPLIT, $0-64
@@ -465,10 +613,10 @@ TEXT ·winogradGrad256(SB), NOSPLIT, $0-64
 	MOVQ BX, R8
 	ADDQ row+24(FP), R8
 
-loop5:
+loop7:
 	MOVQ n+40(FP), R9
 
-channels6:
+channels8:
 	VMOVUPS (BX), Y0
 	VMOVUPS (BX)(SI*1), Y1
 	VMOVUPS (R8), Y2
@@ -516,10 +664,10 @@ channels6:
 	ADDQ    $+32, BX
 	ADDQ    $+32, R8
 	SUBQ    $+8, R9
-	JNZ     channels6
+	JNZ     channels8
 	ADDQ    step+56(FP), BX
 	ADDQ    step+56(FP), R8
 	DECQ    DI
-	JNZ     loop5
+	JNZ     loop7
 	VZEROUPPER
 	RET

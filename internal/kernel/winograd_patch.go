@@ -59,6 +59,25 @@ func patchesOut(out []float32, row, col int, m []float32, plane int, bias []floa
 	}
 }
 
+// patchesPool writes of count patches the largest value of A'mA, plus bias, no
+// less than floor; NaN where there is one.
+func patchesPool(out, m []float32, plane int, bias []float32, floor float32, n, count int) {
+	_, _, _ = m[(places-1)*plane+count*n-1], out[count*n-1], bias[n-1]
+	switch active {
+	case AVX512:
+		winogradPool512(&out[0], &m[0], plane*4, &bias[0], floor, n, count)
+		return
+	case AVX2:
+		winogradPool256(&out[0], &m[0], plane*4, &bias[0], floor, n, count)
+		return
+	}
+	var pixels [4]float32
+	for k := range count * n {
+		patchesOut(pixels[:], 2, 1, m[k:], plane, bias[k%n:], floor, 1, 1)
+		out[k] = max(pixels[0], pixels[1], pixels[2], pixels[3])
+	}
+}
+
 // patchesGrad writes A dz A' of count patches.
 func patchesGrad(m []float32, plane int, dz []float32, row, col, n, count int) {
 	_, _ = m[(places-1)*plane+count*n-1], dz[row+(count-1)*2*col+col+n-1]

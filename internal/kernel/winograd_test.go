@@ -48,6 +48,18 @@ func TestWinogradIsTheConvolution(t *testing.T) {
 			w.ConvTiles(out, padded, u, Epilogue{Bias: bias, ReLU: true}, 0, cut, scratch)
 			within(t, w, "the output", out, want)
 
+			_, width := w.Out()
+			pool := Window{Height: height, Width: width, Channels: w.Filters, Filters: w.Filters, Kernel: 2, Stride: 2}
+			pooled, wanted := random(r, pool.Output()), random(r, pool.Output())
+			pool.MaxPool(wanted, out)
+			w.ConvTilesPool(pooled, padded, u, Epilogue{Bias: bias, ReLU: true}, 0, cut, scratch)
+			w.ConvTilesPool(pooled, padded, u, Epilogue{Bias: bias, ReLU: true}, cut, height/2*2, scratch)
+			for i, v := range wanted {
+				if pooled[i] != v {
+					t.Fatalf("%+v: pooled value %d is %g, want %g", w, i, pooled[i], v)
+				}
+			}
+
 			w.TilesGradWeights(du, padded, dz, scratch)
 			got := random(r, len(weights))
 			w.ReturnWeights(got, du)
@@ -107,6 +119,8 @@ func TestWinogradStaysWithinItsSlices(t *testing.T) {
 				out, scratch := guarded(t, r, w.Output(), behind), guarded(t, r, w.TileScratch(), behind)
 				w.ConvTiles(out, padded, u, Epilogue{Bias: guarded(t, r, w.Filters, behind)}, 0, height, scratch)
 				w.TilesGradWeights(u, padded, out, scratch)
+				_, width := w.Out()
+				w.ConvTilesPool(guarded(t, r, height/2*(width/2)*w.Filters, behind), padded, u, Epilogue{}, 0, height/2*2, scratch)
 			}()
 		}
 	})

@@ -76,7 +76,7 @@ func newSliding(l *linear, pool kernel.Window) *sliding {
 		h, w = pool.Out()
 	}
 	c.rows, c.line, c.unit = h, w*c.window.Filters, 1
-	if c.tiled = !c.depthwise && c.window.Winograd() && c.pool.Stride%2 == 0; c.tiled {
+	if c.tiled = !c.depthwise && c.window.Winograd() && (!c.pools() || c.pool.Kernel == 2 && c.pool.Stride == 2); c.tiled {
 		u := make([]float32, c.window.TileWeights())
 		c.window.TransformWeights(u, c.weights)
 		if c.weights = u; !c.pools() {
@@ -122,7 +122,7 @@ func (c *sliding) padded(rows int) int {
 }
 
 func (c *sliding) pooled(rows int) int {
-	if !c.pools() {
+	if !c.pools() || c.tiled {
 		return 0
 	}
 	return c.before(rows) * c.pool.Width * c.pool.Channels
@@ -175,8 +175,12 @@ func (c *sliding) slide(out, in []float32, y, rows int, scratch []float32) {
 		c.pad(padded, in, first, seen)
 	}
 	to := out
+	if c.tiled && c.pools() {
+		w.ConvTilesPool(out, padded, c.weights, c.epilogue, 0, made, scratch)
+		return
+	}
 	if c.pools() {
-		to, scratch = scratch[:c.pooled(rows)], scratch[c.pooled(rows):]
+		to = scratch[:c.pooled(rows)]
 	}
 	switch {
 	case c.depthwise:

@@ -11,6 +11,7 @@ import (
 func winograds(v vector) {
 	winogradIn(v)
 	winogradOut(v)
+	winogradPool(v)
 	winogradGrad(v)
 }
 
@@ -141,6 +142,56 @@ func winogradIn(v vector) {
 	v.end()
 }
 
+// outputs is A'mA: of each row of the tile the two columns of the output, then of
+// those the two rows.
+func (p planes) outputs() (upper, under [2]reg.VecVirtual) {
+	p.rows(func(i int, row reg.GPVirtual) {
+		m := func(j int) reg.VecVirtual {
+			r := p.vec()
+			p.VMOVUPS(p.at(row, j), r)
+			return r
+		}
+		one, two := m(1), m(2)
+		left, right := p.plus(one, two), p.minus(one, two)
+		p.VADDPS(p.at(row, 0), left, left)
+		p.VSUBPS(p.at(row, 3), right, right)
+		for side, x := range []reg.VecVirtual{left, right} {
+			switch i {
+			case 0:
+				upper[side] = x
+			case 1:
+				p.VADDPS(x, upper[side], upper[side])
+				under[side] = x
+			case 2:
+				p.VADDPS(x, upper[side], upper[side])
+				p.VSUBPS(x, under[side], under[side])
+			case 3:
+				p.VSUBPS(x, under[side], under[side])
+			}
+		}
+	})
+	return upper, under
+}
+
+func winogradPool(v vector) {
+	v.begin("winogradPool", "func(out *float32, src *float32, plane int, bias *float32, floor float32, n, tiles int)",
+		"writes of tiles the largest value of A'mA, plus bias, no less than floor. NaN wins.")
+	p, out, bias, tiles, floor := v.planes(v.arg("src")), v.arg("out"), v.arg("bias"), v.arg("tiles"), v.spread("floor")
+	v.times(tiles, func() {
+		v.channels(func() {
+			upper, under := p.outputs()
+			top := v.maxOfFour(upper[0], upper[1], under[0], under[1])
+			v.VADDPS(operand.Mem{Base: bias}, top, top)
+			v.VMAXPS(top, floor, top)
+			v.VMOVUPS(top, operand.Mem{Base: out})
+		}, p.base, out, bias)
+		back := v.arg("n")
+		v.SHLQ(operand.U8(2), back)
+		v.SUBQ(back, bias)
+	})
+	v.end()
+}
+
 func winogradOut(v vector) {
 	v.begin("winogradOut", "func(out *float32, row, col int, src *float32, plane int, bias *float32, floor float32, n, tiles, step int)",
 		"writes A'mA of tiles, plus bias, no less than floor, to 2x2 pixels. A row or col of 0 leaves the second one out.")
@@ -149,34 +200,7 @@ func winogradOut(v vector) {
 	v.ADDQ(row, lower)
 	v.times(tiles, func() {
 		v.channels(func() {
-			// Of each row of the tile, the two columns of the output; then of those the
-			// two rows.
-			var upper, under [2]reg.VecVirtual
-			p.rows(func(i int, row reg.GPVirtual) {
-				m := func(j int) reg.VecVirtual {
-					r := v.vec()
-					v.VMOVUPS(p.at(row, j), r)
-					return r
-				}
-				one, two := m(1), m(2)
-				left, right := v.plus(one, two), v.minus(one, two)
-				v.VADDPS(p.at(row, 0), left, left)
-				v.VSUBPS(p.at(row, 3), right, right)
-				for side, x := range []reg.VecVirtual{left, right} {
-					switch i {
-					case 0:
-						upper[side] = x
-					case 1:
-						v.VADDPS(x, upper[side], upper[side])
-						under[side] = x
-					case 2:
-						v.VADDPS(x, upper[side], upper[side])
-						v.VSUBPS(x, under[side], under[side])
-					case 3:
-						v.VSUBPS(x, under[side], under[side])
-					}
-				}
-			})
+			upper, under := p.outputs()
 			add := v.vec()
 			v.VMOVUPS(operand.Mem{Base: bias}, add)
 			finish := func(x reg.VecVirtual, to operand.Mem) {
