@@ -36,6 +36,7 @@ check: ## what CI asks before it tests: format, vet, lint, floors, race detector
 	cd dashboards/gen && $(GO) vet ./... && $(GO) test ./...
 	cd deploy/validate && $(GO) vet ./... && $(GO) test -short ./...
 	cd internal/kernel/gen && $(GO) vet ./... && $(GO) run . -check
+	$(GO) vet -tags bench ./internal/network/bench
 	CGO_ENABLED=1 $(GO) test -race -short $(RACEPKGS)
 
 RACEPKGS ?= ./internal/serving/... ./internal/labelling/... ./internal/objstore/... ./internal/registry/... ./internal/ledger/... ./internal/trigger/... ./internal/pipeline/... ./internal/engine/... ./evaluator/... ./internal/web/... ./metrics/... ./internal/kernel/... ./internal/network/... ./trainer/...
@@ -60,6 +61,11 @@ bench: ## benchmarks of the hot paths
 bench-metrics: build ## figures and reconcile at scale, on SQLite, PostgreSQL and a real MinIO
 	.ci/tools
 	$(GO) test -tags 'e2e bench' -count=1 -v -timeout 120m -run 'AtScale|WithinTwoSeconds' ./internal/e2e/
+
+PYTHON ?= /usr/bin/python3
+bench-trainer: ## training and inference beside PyTorch, in turns; writes docs/benchmarks.md (25 minutes; BENCH=-quick: two)
+	@$(PYTHON) -c 'import torch, numpy' 2>/dev/null || .ci/packages torch=python3-torch numpy=python3-numpy
+	$(GO) run -tags bench ./internal/network/bench -python $(PYTHON) $(or $(BENCH),-write docs/benchmarks.md)
 
 dashboards: ## dashboards/*.json from their source
 	cd dashboards/gen && $(GO) run .
