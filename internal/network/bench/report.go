@@ -111,9 +111,11 @@ func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Measured on %s: %s; %s. ", time.Now().UTC().Format(time.DateOnly), processor(), strings.Join(r.versions, "; "))
 	fmt.Fprintf(&b, "%d rounds of %g s a side and case, the sides taking turns. ", r.rounds, r.seconds)
+	b.WriteString("The peak, measured with multiply-adds in registers alone:")
 	for _, n := range r.threads {
-		fmt.Fprintf(&b, "Measured peak of multiply-adds in registers, %d thread(s): %.0f GFLOP/s. ", n, r.peaks[n])
+		fmt.Fprintf(&b, " %.0f GFLOP/s on %d thread(s).", r.peaks[n], n)
 	}
+	b.WriteString(" ")
 	b.WriteString("Batches are float32 and normalised beforehand on both sides; training is forward, backward and SGD with momentum and weight decay. FLOPs are those of convolutions, as they are defined, and of dense layers; an algorithm that needs fewer multiplications (Winograd's, on either side) can therefore pass the peak.\n")
 	r.summary(&b)
 	b.WriteString("\n")
