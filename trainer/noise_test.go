@@ -69,8 +69,8 @@ func TestWhatCheckingLabelsGains(t *testing.T) {
 		change func(*Options)
 	}{
 		{"as they are", asIs},
-		{"suspects as good as dropped", checked(0.001)},
 		{"suspects weigh a tenth", checked(0.1)},
+		{"suspects as good as dropped", checked(0.001)},
 		{"as they are, smoothing 0.1", func(o *Options) { o.Smoothing = 0.1 }},
 	}
 	models := map[string]func(*Options){
