@@ -41,9 +41,9 @@ var recipes = []recipe{
 		o.Augment = dataset.Augmentation{Share: 1, Flip: true}
 	}, 3, 0.92, 15 * time.Minute},
 	{"best", fashion, func(o *Options) {
-		o.Model, o.Filters, o.Dense, o.BatchNorm, o.Dropout = network.FamilyCNN, []int{32, 64, 128}, []int{256}, true, 0.25
+		o.Model, o.Filters, o.Dense, o.BatchNorm, o.Dropout = network.FamilyCNN, []int{48, 96, 192}, []int{256}, true, 0.3
 		o.Epochs, o.Batch, o.Warmup, o.MaxNorm, o.WeightDecay, o.Smoothing = 24, 128, 1, 0, 5e-4, 0.1
-		o.Augment = dataset.Augmentation{Share: 1, Flip: true, Shift: 1}
+		o.Augment, o.Validation = dataset.Augmentation{Share: 1, Flip: true, Shift: 1}, 0.02
 	}, 2, 0.935, 0},
 	{"food", food, func(o *Options) {
 		o.Model, o.Width = network.FamilyMobileNet, 0.5
