@@ -93,6 +93,9 @@ func drawn(rng *rand.Rand) Spec {
 		if l.Kind == Conv || l.Kind == Dense {
 			l.Units = 1 + rng.IntN(40)
 		}
+		if l.Kind == Conv && rng.IntN(3) == 0 { // as Winograd's tiles want it, if two follow each other
+			l.Units, l.Kernel, l.Stride, l.Padding = 16*(1+rng.IntN(2)), 3, 1, rng.IntN(3)
+		}
 		layers = append(layers, l)
 	}
 	return ending(in, layers...)
