@@ -47,8 +47,9 @@ var recipes = []recipe{
 	}, 2, 0.935, 0},
 	{"food", food, func(o *Options) {
 		o.Model, o.Width = network.FamilyMobileNet, 0.5
-		o.Epochs, o.Batch, o.Warmup, o.MaxNorm, o.WeightDecay, o.Smoothing = 60, 64, 1, 0, 5e-4, 0.1
-		o.Augment = dataset.Augmentation{Share: 1, Flip: true, Shift: 6, Brightness: 0.2}
+		o.Epochs, o.Batch, o.Warmup, o.MaxNorm, o.WeightDecay, o.Smoothing = 80, 64, 1, 0, 5e-4, 0.1
+		o.Augment = dataset.Augmentation{Share: 1, Flip: true, Shift: 8, Brightness: 0.2, Cutout: 12}
+		o.Validation = 0 // 187 images under noisy labels would choose an epoch by luck: the last is taken
 	}, 2, 0.50, 20 * time.Minute},
 }
 
