@@ -1,3 +1,5 @@
+//go:build unix
+
 package kernel
 
 import (
@@ -44,7 +46,7 @@ func BenchmarkElementwise(b *testing.B) {
 		run("ReLUGrad", 3, func() { ReLUGrad(z, y, x) })
 		run("SumSquares", 1, func() { SumSquares(x) })
 		run("SGD", 5, func() { SGD(y, z, x, 1e-6, 0.9, 1e-4, 1) })
-		run("Adam", 7, func() { Adam(y, z, v, x, 1e-6, 0.9, 0.99, 1e-8, 1e-4, 1, 1e-6, 1) })
+		run("Adam", 7, func() { Adam(y, z, v, x, 1e-6, 0.1, 0.01, 1e-8, 1e-4, 1, 1e-6, 1) })
 		for _, c := range []int{10, 24, 32, 512} {
 			rows := n / c
 			a, o, m := random(r, c), random(r, c), random(r, c)

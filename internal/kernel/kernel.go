@@ -10,7 +10,8 @@
 //
 // Images are in HWC order (height, width, channels), batches of them in NHWC.
 // Matrices are row-major. Kernels write to the slices they are given and to
-// nothing else, allocate nothing, and sum in an order that depends on the shape
-// alone, so that equal input gives equal bits. Slices that are too short panic,
-// as indexing does: shapes are checked where they enter, not here.
+// nothing else, allocate next to nothing once warm, and sum in an order that
+// depends on the shape alone, so that equal input gives equal bits. Slices that
+// are too short panic, as indexing does: shapes are checked where they enter,
+// not here.
 package kernel

@@ -26,16 +26,17 @@ func SGD(w, v, g []float32, rate, momentum, decay, scale float32) {
 
 // Adam is one step of Adam (Kingma & Ba, 2015) with decoupled weight decay
 // (Loshchilov & Hutter, 2019), in PyTorch's form: w -= rate*decay*w; with
-// h = scale*g: m += (1-beta1)*(h-m), s += (1-beta2)*(h*h-s),
-// w -= step * m / (sqrt(s)*correct + epsilon). step is rate/(1-beta1^t),
-// correct is 1/sqrt(1-beta2^t).
-func Adam(w, m, s, g []float32, rate, beta1, beta2, epsilon, decay, scale, step, correct float32) {
+// h = scale*g: m += rise1*(h-m), s += rise2*(h*h-s),
+// w -= step * m / (sqrt(s)*correct + epsilon). rise1 is 1-beta1, rise2 1-beta2,
+// whose digits a float32 close to 1 would lose; step is rate/(1-beta1^t), correct
+// is 1/sqrt(1-beta2^t).
+func Adam(w, m, s, g []float32, rate, rise1, rise2, epsilon, decay, scale, step, correct float32) {
 	n := len(w)
 	if n == 0 {
 		return
 	}
 	m, s, g = m[:n], s[:n], g[:n]
-	keep, rise1, rise2 := 1-rate*decay, 1-beta1, 1-beta2
+	keep := 1 - rate*decay
 	switch active {
 	case AVX512:
 		adam512(&w[0], &m[0], &s[0], &g[0], n, keep, rise1, rise2, epsilon, scale, step, correct)

@@ -1,3 +1,5 @@
+//go:build unix
+
 package kernel
 
 import (
@@ -42,7 +44,7 @@ func TestAdamIsItsFormula(t *testing.T) {
 			wantW[i] += -rate*decay*wantW[i] - move
 			size[i] = 1 + math.Abs(move) + math.Abs(step*h/(math.Sqrt(wantS[i])*correct+epsilon))
 		}
-		Adam(w, first, second, g, rate, beta1, beta2, epsilon, decay, scale, step, correct)
+		Adam(w, first, second, g, rate, 1-beta1, 1-beta2, epsilon, decay, scale, step, correct)
 		expect(t, fmt.Sprint(n, " weights"), w, wantW, size, 1e-6)
 		expect(t, fmt.Sprint(n, " first moments"), first, wantM, size, 1e-6)
 		expect(t, fmt.Sprint(n, " second moments"), second, wantS, size, 1e-6)

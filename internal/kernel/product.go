@@ -1,7 +1,8 @@
 package kernel
 
-// depth is how many values of k are summed in registers before the sum goes to
-// memory. Its places are fixed, for the bits of a sum depend on them.
+// depth is how many values of k a product of matrices sums in registers before
+// the sum goes to memory (convolutions sum all of theirs). Its places are fixed,
+// for the bits of a sum depend on them.
 const depth = 512
 
 // product is a call of Gemm: c = a b, with b as it lies or packed.

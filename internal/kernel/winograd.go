@@ -30,7 +30,7 @@ const tileSpace = 80 << 10
 // tileRows is how many rows of tiles are worked on at a time.
 func (w Window) tileRows() int {
 	h, x := w.Out()
-	line := places * (x + 1) / 2 * (w.Channels + w.Filters)
+	line := places * ((x + 1) / 2) * (w.Channels + w.Filters)
 	return max(1, min((h+1)/2, tileSpace/line))
 }
 
@@ -40,7 +40,7 @@ func (w Window) TileWeights() int { return places * w.Channels * w.Filters }
 // TileScratch is how many values ConvTiles and TilesGradWeights need.
 func (w Window) TileScratch() int {
 	_, x := w.Out()
-	return places*w.tileRows()*((x+1)/2)*(w.Channels+w.Filters) + max(4*w.Filters, w.Filters)
+	return places*w.tileRows()*((x+1)/2)*(w.Channels+w.Filters) + 4*w.Filters
 }
 
 // TransformWeights writes G w G' of weights shaped as Conv's: for each place in

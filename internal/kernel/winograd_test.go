@@ -1,3 +1,5 @@
+//go:build unix
+
 package kernel
 
 import (
@@ -119,6 +121,7 @@ func TestWinogradStaysWithinItsSlices(t *testing.T) {
 				out, scratch := guarded(t, r, w.Output(), behind), guarded(t, r, w.TileScratch(), behind)
 				w.ConvTiles(out, padded, u, Epilogue{Bias: guarded(t, r, w.Filters, behind)}, 0, height, scratch)
 				w.TilesGradWeights(u, padded, out, scratch)
+				w.TilesGradInput(guarded(t, r, w.In(), behind), out, guarded(t, r, w.TileWeights(), behind), guarded(t, r, w.TileGradScratch(), behind))
 				_, width := w.Out()
 				w.ConvTilesPool(guarded(t, r, height/2*(width/2)*w.Filters, behind), padded, u, Epilogue{}, 0, height/2*2, scratch)
 			}()

@@ -100,7 +100,7 @@ func (c *crew) work(scratch []float32, threads int) {
 		j := &c.jobs[i]
 		c.done.Store(0)
 		c.ticket.Store(ticket(i, 0, j.chunks))
-		if i == 0 {
+		if j.chunks > 1 { // helpers leave while a long layer is not divided
 			c.call(threads - 1)
 		}
 		taken := 0

@@ -40,7 +40,7 @@ func (o Optimiser) validate(kind string) error {
 	switch {
 	case cmp.Or(o.Kind, SGD) != kind:
 		return fmt.Errorf("network: step: optimiser %q, the learner was made for %q: %w", o.Kind, kind, dg.ErrInvalid)
-	case !(o.LearningRate >= 0 && o.LearningRate <= 1e6), !(o.Momentum >= 0 && o.Momentum < 1), !(o.Beta2 >= 0 && o.Beta2 < 1),
+	case !(o.LearningRate >= 0 && o.LearningRate <= 1e6), !(o.Momentum >= 0 && float32(o.Momentum) < 1), !(o.Beta2 >= 0 && float32(o.Beta2) < 1),
 		!(o.WeightDecay >= 0 && o.WeightDecay <= 1e6), !(o.MaxNorm >= 0 && !math.IsInf(o.MaxNorm, 0)):
 		return fmt.Errorf("network: step: %+v: want a learning rate and a decay of 0 to 1e6, momentum and beta2 of 0 to below 1, a norm of at least 0: %w", o, dg.ErrInvalid)
 	}
@@ -86,6 +86,15 @@ func (o OptimiserState) check(s Spec, kind string) error {
 	for _, m := range o.Moments {
 		if err := m.CheckLearned(s); err != nil {
 			return fmt.Errorf("network: optimiser state: %w", err)
+		}
+	}
+	if kind == Adam {
+		for _, t := range o.Moments[1] {
+			for i, v := range t.Data {
+				if v < 0 {
+					return fmt.Errorf("network: optimiser state: the variance of %s[%d] is %v, want at least 0: %w", t.Name, i, v, dg.ErrInvalid)
+				}
+			}
 		}
 	}
 	return nil
@@ -178,7 +187,7 @@ func (d *descent) step(o Optimiser) error {
 			return
 		}
 		s := d.moments[1][c.param][c.from:c.to]
-		kernel.Adam(w, m, s, g, float32(o.LearningRate), float32(o.Momentum), float32(beta2), adamEpsilon, decay, float32(scale), float32(size), float32(correct))
+		kernel.Adam(w, m, s, g, float32(o.LearningRate), float32(1-o.Momentum), float32(1-beta2), adamEpsilon, decay, float32(scale), float32(size), float32(correct))
 	})
 	return nil
 }

@@ -157,6 +157,14 @@ func (s Spec) fits() error {
 		if params += weights; params > maxParams {
 			return place("%d weights up to here: want at most %d", params, maxParams)
 		}
+		if panels := l.panels(weights); panels > 4*maxParams {
+			return place("%d weights, that have to be laid out for so few units in %d: want at most %d", weights, panels, 4*maxParams)
+		}
+		if l.windowed() {
+			if padded := (size.Height + 2*l.Padding) * (size.Width + 2*l.Padding) * size.Channels; padded > maxValues {
+				return place("%d values with the padding: want at most %d", padded, maxValues)
+			}
+		}
 		out := l.out(size)
 		if out.Height > maxSide || out.Width > maxSide {
 			return place("gives %v: want at most %d pixels a side", out, maxSide)
@@ -171,6 +179,15 @@ func (s Spec) fits() error {
 		size = out
 	}
 	return nil
+}
+
+// panels is how many values the weights of a layer take where they are laid out
+// for products, in panels of 32 units.
+func (l Layer) panels(weights int) int {
+	if l.Kind != Dense && l.Kind != Conv {
+		return 0
+	}
+	return weights / l.Units * ((l.Units + 31) / 32 * 32)
 }
 
 // Parameters is the number of values of all tensors.

@@ -178,6 +178,8 @@ func TestAMisfitIsRefusedWithItsPlaceAndWhatWouldBeRight(t *testing.T) {
 		{"an image of too many values", "input 4096x4096x8 has 134217728 values: want at most 67108864", with(Size{4096, 4096, 8})},
 		{"a terabyte of weights", "weights up to here: want at most 67108864", MLP(Flat(1<<20), []int{1 << 20}, 10)},
 		{"a terabyte between the layers", "values between the layers up to here, 2060 MiB a sample: want at most 256 MiB", with(Size{1024, 1024, 3}, conv(512, 3, 1, 1))},
+		{"gigabytes of padding", "values with the padding: want at most 67108864", with(Size{1, 1024, 3}, conv(60000, 1, 1, 0), Layer{Kind: Depthwise, Kernel: 31, Stride: 31, Padding: 30}, Layer{Kind: MeanPool})},
+		{"weights that are mostly padding", "that have to be laid out for so few units in", with(Size{1024, 1024, 3}, conv(15, 1, 1, 0), Layer{Kind: Dense, Units: 1})},
 		{"hours a sample", "operations a sample up to here: want at most", with(Size{128, 128, 64}, conv(64, 31, 1, 15))},
 	} {
 		err := tt.s.Validate()
@@ -235,6 +237,9 @@ func TestTheOldFormOfASpecIsAnMLP(t *testing.T) {
 
 func TestANetworkTakesTheWeightsOfOneThatComputesTheSame(t *testing.T) {
 	cnn := CNN(garment, CNNOptions{}, 10)
+	if empty := CNN(garment, CNNOptions{Filters: []int{}}, 10); !reflect.DeepEqual(empty, cnn) {
+		t.Errorf("no filters gave %v, want the usual %v", empty, cnn)
+	}
 	dropping := CNN(garment, CNNOptions{Dropout: 0.5}, 10)
 	for _, tt := range []struct {
 		name string

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -50,10 +51,8 @@ func BatchNorm(ws *Workspace, x, gamma, beta *G.Node, o BatchNormOptions) (*G.No
 	}
 	shape := x.Shape()
 	c := shape[len(shape)-1]
-	for what, n := range map[string]*G.Node{"gamma": gamma, "beta": beta} {
-		if err := shaped("batch norm", what, n, c); err != nil {
-			return nil, err
-		}
+	if err := cmp.Or(shaped("batch norm", "gamma", gamma, c), shaped("batch norm", "beta", beta, c)); err != nil {
+		return nil, err
 	}
 	if len(o.Mean) != c || len(o.Variance) != c {
 		return nil, fmt.Errorf("operator: batch norm: running statistics of %d and %d channels, want %d: %w", len(o.Mean), len(o.Variance), c, dg.ErrInvalid)
