@@ -26,7 +26,7 @@ func MLP(in Size, hidden []int, classes int) Spec {
 // CNNOptions shape a [CNN]. The zero value is the benchmark's network:
 // convolution 3x3x32, pool, convolution 3x3x64, pool, 128 units, the classes.
 type CNNOptions struct {
-	Filters   []int   // of each block; nil is 32, 64. A block halves the sides, so that n blocks want sides of at least 2^n pixels
+	Filters   []int   // of each block; none is 32, 64. A block halves the sides, so that n blocks want sides of at least 2^n pixels
 	Convs     int     // convolutions in a block, before its pool; 0 is 1
 	Dense     []int   // units of the hidden layers after the blocks; nil is 128, empty is none
 	BatchNorm bool    // before each ReLU
@@ -36,7 +36,7 @@ type CNNOptions struct {
 // CNN is a convolutional network: blocks of 3x3 convolutions (padding 1) and a
 // 2x2 maximum, then dense layers.
 func CNN(in Size, o CNNOptions, classes int) Spec {
-	if o.Filters == nil {
+	if len(o.Filters) == 0 {
 		o.Filters = []int{32, 64}
 	}
 	if o.Dense == nil {

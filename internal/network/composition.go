@@ -113,6 +113,8 @@ type SamplingAccount struct {
 	After     []float64 `json:"after"`              // likewise, as trained on
 	Repeated  int       `json:"repeated,omitempty"` // copies beyond the first, in an epoch
 	Omitted   int       `json:"omitted,omitempty"`  // samples that an epoch leaves out; another takes them
+
+	Unlearned []string `json:"unlearned,omitempty"` // classes of which no image was learned, the first hundred: the parent's weights know them
 }
 
 // EvaluationAccount says what was kept back to judge the model on.

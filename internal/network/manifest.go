@@ -104,6 +104,11 @@ func (m Manifest) Validate() error {
 	if n := len(m.ReferenceClassMix); n != 0 && n != m.Spec.Classes {
 		bad("reference_class_mix: %d shares for %d classes", n, m.Spec.Classes)
 	}
+	if m.Search != nil {
+		if err := m.Search.validate(); err != nil {
+			bad("search: %w", err)
+		}
+	}
 	if n := len(m.SelfTest); n < 1 || n > maxSelfTests {
 		bad("self_test: %d vectors, want 1 to %d", n, maxSelfTests)
 	}

@@ -1,6 +1,11 @@
 package network
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Search is the account of a search for settings: what they were drawn from,
 // every trial, and the one that became the model. It is bounded: at most
@@ -18,6 +23,7 @@ const (
 	MaxTrials      = 200
 	MaxTrialPoints = 12
 	MaxReason      = 300 // bytes
+	maxSettings    = 50  // that are searched
 )
 
 // The states of a trial that is over, or rests.
@@ -49,4 +55,34 @@ type TrialPoint struct {
 	Epoch              int     `json:"epoch"`
 	ValidationLoss     float64 `json:"validation_loss"`
 	ValidationAccuracy float64 `json:"validation_accuracy"`
+}
+
+// validate reports every fault of an account that came from outside.
+func (s *Search) validate() error {
+	var errs []error
+	want := func(ok bool, format string, a ...any) {
+		if !ok && len(errs) < 20 {
+			errs = append(errs, fmt.Errorf(format, a...))
+		}
+	}
+	want(s.Method == "random" || s.Method == "halving", "method %.40q: want random or halving", s.Method)
+	want(len(s.Space) <= maxSettings, "space: %d settings, want at most %d", len(s.Space), maxSettings)
+	want(s.Epochs >= 0, "epochs %d: want 0 or more", s.Epochs)
+	if n := len(s.Trials); n < 1 || n > MaxTrials {
+		want(false, "trials: %d, want 1 to %d", n, MaxTrials)
+		return errors.Join(errs...)
+	}
+	want(s.Best >= 1 && s.Best <= len(s.Trials), "best %d: want the number of a trial, 1 to %d", s.Best, len(s.Trials))
+	over := []string{TrialKept, TrialFinished, TrialStopped, TrialFailed}
+	for i, t := range s.Trials {
+		at := fmt.Sprintf("trials[%d]", i)
+		want(t.Trial == i+1, "%s: number %d, want %d", at, t.Trial, i+1)
+		want(slices.Contains(over, t.State), "%s: state %.40q, want one of %q", at, t.State, over)
+		want((t.State == TrialKept) == (t.Trial == s.Best), "%s: state %.40q, and the best is trial %d: want the best, and no other, %s", at, t.State, s.Best, TrialKept)
+		want(len(t.Settings) <= maxSettings, "%s: %d settings, want at most %d", at, len(t.Settings), maxSettings)
+		want(len(t.Reason) <= MaxReason, "%s: a reason of %d bytes, want at most %d", at, len(t.Reason), MaxReason)
+		want(len(t.Curve) <= MaxTrialPoints, "%s: a curve of %d points, want at most %d", at, len(t.Curve), MaxTrialPoints)
+		want(t.Epochs >= 0 && t.BestEpoch >= 0 && t.BestEpoch <= t.Epochs, "%s: best epoch %d of %d: want 0 (none) to that many", at, t.BestEpoch, t.Epochs)
+	}
+	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 
 	dg "driftgate"
 	"driftgate/internal/experiment"
+	"driftgate/internal/network"
 )
 
 type experimentsPage struct {
@@ -255,7 +256,7 @@ func (s *server) getExperiment(c *gin.Context) {
 		page.Above = append([]experiment.Record{above}, page.Above...)
 		id = above.Parent
 	}
-	below, err := s.d.Experiments.Children(ctx, r.ID, maxTrials+50)
+	below, err := s.d.Experiments.Children(ctx, r.ID, network.MaxTrials+50)
 	if err != nil {
 		s.fail(c, err)
 		return

@@ -23,9 +23,6 @@ type trialRow struct {
 	Epochs, Took    string
 }
 
-// maxTrials is how many trials of a training are shown; a search has no more.
-const maxTrials = 200
-
 // trialsOf takes the trials out of what lies below a training.
 func trialsOf(below []experiment.Record) (t trialTable, others []experiment.Record) {
 	var trials []experiment.Record
