@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,7 +84,7 @@ func TestNoCombinationOfConcernsLeaksTheHoldout(t *testing.T) {
 	src := newMemory()
 	records, _ := drawProduction(t, src, 3, 150, 7)
 	parent := mustTrain(t, quick(t), newMemory())
-	heldSeen := 0
+	heldSeen, refused := 0, 0
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 6))
 		o := randomOptions(rng)
@@ -99,7 +100,14 @@ func TestNoCombinationOfConcernsLeaksTheHoldout(t *testing.T) {
 		if err := o.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		m := mustGather(t, job, src)
+		m, err := gather(t.Context(), job, src, func(Progress) {})
+		if o.Start == Scratch && o.Replay == 0 && err != nil && strings.Contains(err.Error(), "no image is left of the classes") {
+			refused++
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		check := func(ids []string, where string) {
 			for _, id := range ids {
 				if _, _, err := dg.ParseKey("class_00/" + id); err == nil && dg.Held(id, o.Holdout) {
@@ -131,6 +139,9 @@ func TestNoCombinationOfConcernsLeaksTheHoldout(t *testing.T) {
 			}
 		}
 		heldSeen += m.account.Evaluation.Held
+	}
+	if refused > 10 {
+		t.Errorf("%d of 60 were refused: the test shows little", refused)
 	}
 	if heldSeen == 0 {
 		t.Error("nothing was ever held out: the test shows nothing")

@@ -34,13 +34,16 @@ const (
 	Constant = "constant" // not at all
 )
 
+// maxNorm bounds MaxNorm: who wants no limit says 0.
+const maxNorm = 1e9
+
 func (d Descent) check(f *faults, epochs int) {
 	f.oneOf("optimiser", d.Optimiser, "", SGD, Adam)
 	f.want(d.LearningRate > 0 && d.LearningRate <= 1e6, "learning_rate %g: want over 0, at most 1e6", d.LearningRate)
 	f.oneOf("schedule", d.Schedule, "", Cosine, Stepwise, Constant)
 	f.want(d.Warmup >= 0 && (d.Warmup == 0 || d.Warmup < epochs), "warmup %d: want 0 to below epochs (%d)", d.Warmup, epochs)
 	f.want(d.Momentum >= 0 && d.Momentum < 1, "momentum %g: want 0 to below 1", d.Momentum)
-	f.want(d.MaxNorm >= 0, "max_norm %g: want 0 or more", d.MaxNorm)
+	f.want(d.MaxNorm >= 0 && d.MaxNorm <= maxNorm, "max_norm %g: want 0 (none) to %g", d.MaxNorm, maxNorm)
 	f.want(d.WeightDecay >= 0 && d.WeightDecay < 1, "weight_decay %g: want 0 to below 1", d.WeightDecay)
 	f.want(d.Smoothing >= 0 && d.Smoothing < 1, "smoothing %g: want 0 to below 1", d.Smoothing)
 }

@@ -49,7 +49,7 @@ type frozen struct {
 const maxStored = 128 << 20
 
 func newFeed(t *training) (*feed, error) {
-	pcg, batch := rand.NewPCG(0, 0), t.job.Options.Batch
+	pcg, batch := rand.NewPCG(0, 0), t.batch
 	f := &feed{m: t.m, levels: t.m.pre.Levels(), augment: t.m.account.Augmentation.Applied, varying: pcg, rng: rand.New(pcg)}
 	if f.augment.Any() {
 		f.pixels = make([]byte, t.m.pre.Size())

@@ -121,6 +121,9 @@ func gather(ctx context.Context, job Job, src source, progress func(Progress)) (
 	if m.train.len() == 0 {
 		return nil, fmt.Errorf("trainer: nothing to train on: no base samples and no usable image among %d examples: %w", len(job.Examples), dg.ErrTooFewSamples)
 	}
+	if err := m.everyClass(job); err != nil {
+		return nil, err
+	}
 	m.draws = m.balance(job.Options)
 	m.weighClasses(job.Options.ClassWeights)
 	m.settle(job.Options)
@@ -151,6 +154,39 @@ func trainable(job Job, set dataset.Set) error {
 		return fmt.Errorf("trainer: learn from %s: %w: %w", job.Dataset, dg.ErrInvalid, errors.Join(f...))
 	}
 	return nil
+}
+
+// everyClass looks for classes of which nothing is left to learn once samples
+// were picked, skipped, split and checked. The only image of a class teaches
+// rather than validates. Without any a training from scratch is refused, as
+// [dg.ErrInvalid] and by name; weights that begin with a parent's know the class,
+// and the account names it.
+func (m *material) everyClass(job Job) error {
+	learned, judged := classCounts(&m.train, len(m.base.Classes)), classCounts(&m.valid, len(m.base.Classes))
+	var missing []string
+	for c, n := range learned {
+		switch {
+		case n > 0:
+		case judged[c] > 0:
+			m.teach(slices.Index(m.valid.labels, c))
+		default:
+			missing = append(missing, m.base.Classes[c])
+		}
+	}
+	if len(missing) > 0 && job.Options.starts() == Scratch {
+		return fmt.Errorf("trainer: learn from %s: no image is left of the classes %q (replay %d, %d examples, %d of them unusable): want one of each at least: more replay, or start %s: %w",
+			job.Dataset, missing[:min(len(missing), maxNamed)], job.Options.Replay, len(job.Examples), len(m.skipped), Warm, dg.ErrInvalid)
+	}
+	m.account.Sampling.Unlearned = missing[:min(len(missing), maxNamed)]
+	return nil
+}
+
+// teach moves a sample that validates to those that are learned from.
+func (m *material) teach(i int) {
+	v := &m.valid
+	m.train.images, m.train.labels, m.train.weights = append(m.train.images, v.images[i]), append(m.train.labels, v.labels[i]), append(m.train.weights, v.weights[i])
+	m.train.ids, m.train.sources = append(m.train.ids, v.ids[i]), append(m.train.sources, v.sources[i])
+	v.remove(func(k int) bool { return k == i })
 }
 
 // manyPixels is from how many bytes on giving memory back is worth the tenth of

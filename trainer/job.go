@@ -56,7 +56,7 @@ func (j Job) Validate() error {
 	for i, e := range j.Examples {
 		want(e.ID != "" && e.Bucket != "" && e.Key != "", "examples[%d]: want id, bucket and key", i)
 		want(!seen[e.ID], "examples[%d]: id %s is there twice", i, e.ID)
-		want(e.Weight > 0 && !math.IsInf(e.Weight, 1), "examples[%d] (%s): weight %g, want over 0", i, e.ID, e.Weight)
+		want(float32(e.Weight) >= math.SmallestNonzeroFloat32 && float32(e.Weight) <= math.MaxFloat32, "examples[%d] (%s): weight %g, want a number over 0 that single precision can hold", i, e.ID, e.Weight)
 		want(!dg.Held(e.ID, j.Options.Holdout), "examples[%d]: id %s is held out for evaluation", i, e.ID)
 		if seen[e.ID] = true; len(errs) > 20 {
 			errs = append(errs, errors.New("and more"))
@@ -76,7 +76,7 @@ func (j Job) key() (string, error) {
 	j.StartedAt = j.StartedAt.UTC().Round(0)
 	b, err := json.Marshal(j)
 	if err != nil {
-		return "", fmt.Errorf("trainer: encode job: %w", err)
+		return "", fmt.Errorf("trainer: encode job: %w: %w", dg.ErrInvalid, err)
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:]), nil
@@ -103,7 +103,7 @@ type Progress struct {
 	SecondsLeft      float64 `json:"seconds_left"` // if every epoch is run
 	Phase            string  `json:"phase"`
 
-	ValidationLoss     float64 `json:"validation_loss,omitempty"` // of the last whole epoch
+	ValidationLoss     float64 `json:"validation_loss,omitempty"` // of the best epoch so far
 	ValidationAccuracy float64 `json:"validation_accuracy,omitempty"`
 
 	// Of a search: the trial at work of so many, from 1; the round of halving

@@ -29,6 +29,25 @@ func TestOptionsReportEveryFault(t *testing.T) {
 	if !errors.Is(err, dg.ErrInvalid) {
 		t.Fatalf("error %v", err)
 	}
+	for _, v := range []float64{math.Inf(1), math.NaN(), 1e10} {
+		o := DefaultOptions()
+		if o.MaxNorm = v; !errors.Is(o.Validate(), dg.ErrInvalid) {
+			t.Errorf("max_norm %g is let through", v)
+		}
+	}
+	for _, v := range []float64{1e-50, 1e-7, 1e7, math.Inf(1), math.NaN()} {
+		for name, set := range map[string]func(*Options){
+			"human_weight":  func(o *Options) { o.HumanWeight, o.ProxyWeight = v, 0 },
+			"proxy_weight":  func(o *Options) { o.ProxyWeight, o.HumanWeight = v, 1e6 },
+			"class_weights": func(o *Options) { o.ClassWeights = ClassWeights{"Bag": v} },
+			"human_factor":  func(o *Options) { o.Quality.Folds, o.Quality.HumanFactor = 2, v },
+		} {
+			o := DefaultOptions()
+			if set(&o); !errors.Is(o.Validate(), dg.ErrInvalid) {
+				t.Errorf("%s %g is let through", name, v)
+			}
+		}
+	}
 	for _, want := range []string{`model "forest"`, "hidden[0]", "filters: 9 layers", "filters[0]", "convs 9", "dense[0] 9000", "dropout 1", "width -1",
 		`optimiser "luck"`, `schedule "never"`, "warmup 3", "max_norm", "weight_decay", "smoothing", `class_weights: "Bag"`, `class_weights: "Coat"`, "epochs", "batch", "learning_rate", "momentum", "holdout", "replay -2", "proxy_weight",
 		"start", "sources", "disagreement", "max_production", "prefer", "active.random", "folds", "quality.epochs", "proxy_factor", "human_factor", "base_factor",

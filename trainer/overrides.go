@@ -1,9 +1,11 @@
 package trainer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -12,6 +14,35 @@ import (
 
 	dg "driftgate"
 )
+
+// Merge is a copy of the options in which those of a JSON object replace those
+// of the same name, strictly: an option that there is not, or a value that it
+// cannot have, is [dg.ErrInvalid]. The options themselves stay as they are, down
+// to their lists, so that what one asks for is nobody else's.
+func (o Options) Merge(raw json.RawMessage) (Options, error) {
+	out, err := o.with(nil)
+	if err == nil && len(raw) > 0 {
+		err = strictly(raw, &out)
+	}
+	if err != nil {
+		return Options{}, fmt.Errorf("trainer: options: %w: %w", dg.ErrInvalid, err)
+	}
+	return out, out.Validate()
+}
+
+// strictly reads one JSON value, of which every name must be known, and nothing
+// after it.
+func strictly(raw []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the options")
+	}
+	return nil
+}
 
 // Overrides makes options of names and texts, as "augment.share": "0.5" or
 // "hidden": "128,64"; they replace those of the same name in the options that
@@ -26,14 +57,9 @@ func Overrides(values map[string]string) (json.RawMessage, error) {
 			f.add(err)
 			continue
 		}
-		at, parts := tree, strings.Split(name, ".")
-		for _, part := range parts[:len(parts)-1] {
-			if at[part] == nil {
-				at[part] = map[string]any{}
-			}
-			at = at[part].(map[string]any)
+		if whole, ok := place(tree, name, v); !ok {
+			f.add(fmt.Errorf("option %s: %s is given as a whole too: want the one or the other", name, whole))
 		}
-		at[parts[len(parts)-1]] = v
 	}
 	b, err := json.Marshal(tree)
 	f.add(err)
@@ -41,6 +67,22 @@ func Overrides(values map[string]string) (json.RawMessage, error) {
 		return nil, fmt.Errorf("trainer: %w: %w", dg.ErrInvalid, errors.Join(f...))
 	}
 	return b, nil
+}
+
+// place puts a value where its name says. It cannot where one of the sections
+// above it, whose name is returned, has a value of its own.
+func place(tree map[string]any, name string, v any) (whole string, ok bool) {
+	parts := strings.Split(name, ".")
+	for i, part := range parts[:len(parts)-1] {
+		if _, there := tree[part]; !there {
+			tree[part] = map[string]any{}
+		}
+		if tree, ok = tree[part].(map[string]any); !ok {
+			return strings.Join(parts[:i+1], "."), false
+		}
+	}
+	tree[parts[len(parts)-1]] = v
+	return "", true
 }
 
 // parsed is a text as the value that the option of that name can have.
@@ -53,6 +95,9 @@ func parsed(name, text string) (any, error) {
 	var first error
 	for _, v := range readings {
 		_, err := Options{}.with(map[string]any{name: v})
+		if list, ok := v.([]any); ok && err == nil && len(list) == 0 {
+			return nil, nil // an empty text is the usual list, as in the configuration
+		}
 		if err == nil {
 			return v, nil
 		}
@@ -81,9 +126,12 @@ func reading(err error) error {
 	return errors.New("there is no such option")
 }
 
-// items is a list with commas.
+// items is a list with commas, with or without brackets around it.
 func items(text string) []any {
 	out := []any{}
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		text = strings.TrimSuffix(inner, "]")
+	}
 	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue

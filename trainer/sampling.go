@@ -39,7 +39,8 @@ func replay(set dataset.Set, o Options) []int {
 	return out
 }
 
-// byShare divides want over classes in proportion to their sizes.
+// byShare divides want over classes in proportion to their sizes, with one at
+// least for each class that there is, while want allows.
 func byShare(sizes []int, want int) []int {
 	n := 0
 	for _, size := range sizes {
@@ -55,6 +56,12 @@ func byShare(sizes []int, want int) []int {
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(remainder(b), remainder(a)) })
 	for _, c := range order[:left] {
 		quota[c]++
+	}
+	for c, size := range sizes { // a class that nothing falls to gets one from the largest
+		most := slices.Index(quota, slices.Max(quota))
+		if size > 0 && quota[c] == 0 && quota[most] > 1 {
+			quota[c], quota[most] = 1, quota[most]-1
+		}
 	}
 	return quota
 }
@@ -219,6 +226,18 @@ func epochOrder(into []int, s *samples, draws []int, rng *rand.Rand) []int {
 	}
 	rng.Shuffle(len(into), func(i, j int) { into[i], into[j] = into[j], into[i] })
 	return into
+}
+
+// perEpoch is how many samples an epoch takes.
+func (m *material) perEpoch() int {
+	if m.draws == nil {
+		return m.train.len()
+	}
+	n := 0
+	for _, k := range m.draws {
+		n += k
+	}
+	return n
 }
 
 // replayed counts base samples by class.

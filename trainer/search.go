@@ -52,7 +52,7 @@ func search(ctx context.Context, job Job, key string, m *material, progress func
 		s.job.Dir = dir
 	}
 	var err error
-	if s.standing, err = readStanding(s.job.Dir, key, m.digest()); err == nil {
+	if s.standing, err = readStanding(s.job.Dir, key, m.digest(), len(s.plan)); err == nil {
 		slog.Info("search resumes", "component", "trainer", "run", job.RunID, "round", s.standing.Round+1)
 	} else if s.standing, err = s.begin(key); err != nil {
 		return nil, err

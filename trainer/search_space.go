@@ -1,7 +1,7 @@
 package trainer
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -53,6 +53,7 @@ type setting struct {
 	name    string // of the option, as "augment.share"
 	log     bool   // drawn evenly in the logarithm
 	network bool   // shapes the network: not with weights to begin from
+	family  string // of the networks that have it; empty is all
 	usual   func(o Options) Range
 }
 
@@ -67,12 +68,13 @@ var settings = []setting{
 	}},
 	{name: "batch", usual: func(Options) Range { return Range{Values: []any{32, 64, 128}} }},
 	{name: "weight_decay", log: true, usual: func(Options) Range { return Range{Low: 1e-6, High: 1e-3} }},
-	{name: "hidden", network: true, usual: widths},
-	{name: "dropout", network: true, usual: func(o Options) Range { return only(o.Model == network.FamilyCNN, Range{High: 0.5}) }},
+	{name: "hidden", network: true, family: network.FamilyMLP, usual: widths},
+	{name: "dropout", network: true, family: network.FamilyCNN, usual: func(o Options) Range { return only(o.Model == network.FamilyCNN, Range{High: 0.5}) }},
 	{name: "augment.share", usual: func(o Options) Range { return only(o.Augment.Any(), Range{Low: 0.1, High: 1}) }},
 	{name: "optimiser"}, {name: "schedule"}, {name: "warmup"}, {name: "momentum"}, {name: "max_norm"}, {name: "smoothing"},
-	{name: "model", network: true}, {name: "filters", network: true}, {name: "convs", network: true}, {name: "dense", network: true},
-	{name: "batch_norm", network: true}, {name: "width", network: true},
+	{name: "model", network: true}, {name: "width", network: true, family: network.FamilyMobileNet},
+	{name: "filters", network: true, family: network.FamilyCNN}, {name: "convs", network: true, family: network.FamilyCNN},
+	{name: "dense", network: true, family: network.FamilyCNN}, {name: "batch_norm", network: true, family: network.FamilyCNN},
 }
 
 func only(when bool, r Range) Range {
@@ -101,11 +103,8 @@ func widths(o Options) Range {
 // maxWidth of a hidden layer.
 const maxWidth = 8192
 
-// Limits on a search.
-const (
-	maxTrials = 200
-	maxValues = 50
-)
+// maxValues of one setting in a search.
+const maxValues = 50
 
 // space is what is searched: the usual ranges with those in their place that
 // the search names.
@@ -181,9 +180,7 @@ func (o Options) with(values map[string]any) (out Options, err error) {
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", name, err)
 		}
-		d := json.NewDecoder(bytes.NewReader(b))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&out); err != nil {
+		if err := strictly(b, &out); err != nil {
 			return out, fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -220,7 +217,7 @@ func (o Options) zero(name string) (json.RawMessage, error) {
 }
 
 func (s Search) check(f *faults, o Options) {
-	f.want(s.Trials >= 0 && s.Trials <= maxTrials, "search.trials %d: want 0 (no search) to %d", s.Trials, maxTrials)
+	f.want(s.Trials >= 0 && s.Trials <= network.MaxTrials, "search.trials %d: want 0 (no search) to %d", s.Trials, network.MaxTrials)
 	f.oneOf("search.method", s.Method, "", Random, Halving)
 	if s.Trials == 0 {
 		f.want(len(s.Space) == 0, "search.space: want search.trials beside it")
@@ -228,16 +225,24 @@ func (s Search) check(f *faults, o Options) {
 	}
 	f.want(o.Validation > 0, "search with validation 0: want a share over 0, such as 0.1: trials are compared on the validation split")
 	o.Search = Search{}
+	f.want(s.Trials == 1 || len(s.space(o)) > 0, "search.space: it leaves nothing to search, and all %d trials would be the same: want a setting in it", s.Trials)
 	var names []string
+	models := s.models(o)
 	for _, x := range settings {
 		names = append(names, x.name)
 		if r, ok := s.Space[x.name]; ok {
+			f.want(x.family == "" || r.empty() || slices.Contains(models, any(x.family)), "search.space.%s: no model %v has it: it is a setting of %s", x.name, models, x.family)
 			r.check(f, o, x)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Space)) {
 		f.want(slices.Contains(names, name), "search.space.%.60s: want one of %s", name, strings.Join(names, ", "))
 	}
+}
+
+// models are the families of the networks that a search may come to.
+func (s Search) models(o Options) []any {
+	return append([]any{cmp.Or(o.Model, network.FamilyMLP)}, s.Space["model"].Values...)
 }
 
 // check looks whether every value that may be drawn can be trained with.

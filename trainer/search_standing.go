@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	dg "driftgate"
 	"driftgate/internal/network"
@@ -45,8 +46,9 @@ func (s *standing) save(dir string) error {
 }
 
 // readStanding reads the standing of the job with this key on these samples; any
-// other, or a broken one, is [dg.ErrNotFound]: the search begins anew.
-func readStanding(dir, key, samples string) (*standing, error) {
+// other, or one that cannot be of a search of so many rounds, is
+// [dg.ErrNotFound]: the search begins anew.
+func readStanding(dir, key, samples string, rounds int) (*standing, error) {
 	b, err := os.ReadFile(filepath.Join(dir, trialsDir, standingFile))
 	if err != nil {
 		return nil, fmt.Errorf("no trial is done yet: %w", dg.ErrNotFound)
@@ -60,20 +62,25 @@ func readStanding(dir, key, samples string) (*standing, error) {
 		return nil, fmt.Errorf("the trials there are another job's: %w", dg.ErrNotFound)
 	case s.Samples != samples:
 		return nil, fmt.Errorf("the trials there learned from other samples: %w", dg.ErrNotFound)
-	case n == 0 || len(s.Rounds) != n || s.Best < 0 || s.Best > n || s.Best == 0 && len(s.Going) == 0:
+	case n == 0 || len(s.Rounds) != n || !s.possible(rounds):
 		return nil, fmt.Errorf("what the trials left is damaged: %w", dg.ErrNotFound)
 	}
-	for i, t := range s.Trials {
-		if t.Trial != i+1 {
-			return nil, fmt.Errorf("what the trials left is damaged: %w", dg.ErrNotFound)
-		}
-	}
-	for _, k := range s.Going {
-		if k < 1 || k > len(s.Trials) {
-			return nil, fmt.Errorf("what the trials left is damaged: %w", dg.ErrNotFound)
-		}
-	}
 	return s, nil
+}
+
+// possible reports whether a search of so many rounds can stand so.
+func (s *standing) possible(rounds int) bool {
+	n := len(s.Trials)
+	under := s.Best == 0 && s.Round >= 0 && s.Round < rounds && len(s.Going) > 0
+	if over := s.Best >= 1 && s.Best <= n && s.Round == rounds; !under && !over {
+		return false
+	}
+	for i, t := range s.Trials {
+		if t.Trial != i+1 || s.Rounds[i] < 0 || s.Rounds[i] > min(s.Round+1, rounds) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(s.Going, func(k int) bool { return k < 1 || k > n })
 }
 
 // account is a trial's account with what its training has come to.

@@ -309,6 +309,48 @@ func TestStoppedTrialsTakeThePlaceOfThoseThatFailed(t *testing.T) {
 	}
 }
 
+func TestAStandingThatCannotBeIsNotGoneOnFrom(t *testing.T) {
+	good := func() *standing {
+		return &standing{Job: "k", Samples: "s", Round: 1, Going: []int{2}, Rounds: []int{1, 2, 1}, Trials: []network.Trial{{Trial: 1}, {Trial: 2}, {Trial: 3}}}
+	}
+	read := func(s *standing) error {
+		dir := t.TempDir()
+		if err := s.save(dir); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readStanding(dir, "k", "s", 2)
+		return err
+	}
+	if err := read(good()); err != nil {
+		t.Fatal(err)
+	}
+	over := good()
+	over.Round, over.Going, over.Best = 2, nil, 2
+	if err := read(over); err != nil {
+		t.Errorf("one that is over: %v", err)
+	}
+	for name, change := range map[string]func(*standing){
+		"another job":             func(s *standing) { s.Job = "j" },
+		"other samples":           func(s *standing) { s.Samples = "t" },
+		"a round below none":      func(s *standing) { s.Round = -1 },
+		"a round beyond the last": func(s *standing) { s.Round = 2 },
+		"rounds of too few":       func(s *standing) { s.Rounds = s.Rounds[:2] },
+		"a trial's round below 0": func(s *standing) { s.Rounds[0] = -1 },
+		"a trial ahead of all":    func(s *standing) { s.Rounds[0] = 3 },
+		"nobody goes on":          func(s *standing) { s.Going = nil },
+		"a trial that is not":     func(s *standing) { s.Going = []int{4} },
+		"trials out of order":     func(s *standing) { s.Trials[0].Trial = 2 },
+		"a best that is not":      func(s *standing) { s.Best = 4; s.Round = 2 },
+		"a best before the end":   func(s *standing) { s.Best = 2 },
+	} {
+		s := good()
+		change(s)
+		if err := read(s); !errors.Is(err, dg.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestATrialsAccountIsShort(t *testing.T) {
 	for _, epochs := range []int{1, 2, 11, 12, 13, 25, 499} {
 		s := &state{}
@@ -332,18 +374,25 @@ func TestSearchesThatCannotBeAreRefused(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"without a validation split":  {func(o *Options) { o.Validation = 0 }, "search with validation 0: want a share over 0"},
-		"too many":                    {func(o *Options) { o.Search.Trials = 201 }, "search.trials 201: want 0 (no search) to 200"},
-		"an unknown method":           {func(o *Options) { o.Search.Method = "bayes" }, `search.method "bayes": want one of ["random" "halving"]`},
-		"a setting that is none":      {func(o *Options) { o.Search.Space["colour"] = Range{Low: 1, High: 2} }, "search.space.colour: want one of learning_rate, batch"},
-		"a setting of the set":        {func(o *Options) { o.Search.Space["replay"] = Range{Low: 1, High: 2} }, "search.space.replay: want one of"},
-		"the wrong way round":         {func(o *Options) { o.Search.Space["momentum"] = Range{Low: .9, High: .5} }, "search.space.momentum: low 0.9, high 0.5: want low at most high"},
-		"no logarithm of zero":        {func(o *Options) { o.Search.Space["learning_rate"] = Range{High: 1} }, "search.space.learning_rate: low 0, high 1: want low at most high, and over 0"},
-		"out of the option's bounds":  {func(o *Options) { o.Search.Space["momentum"] = Range{Low: .5, High: 1} }, "momentum 1: want 0 to below 1"},
-		"a value of another kind":     {func(o *Options) { o.Search.Space["hidden"] = Range{Values: []any{"wide"}} }, "search.space.hidden: wide: hidden: json"},
-		"both":                        {func(o *Options) { o.Search.Space["batch"] = Range{Low: 1, High: 2, Values: []any{1}} }, "search.space.batch: want low and high, or values, not both"},
-		"layers of a made network":    {func(o *Options) { o.Start = Warm; o.Search.Space["hidden"] = Range{Values: []any{[]any{8}}} }, "search.space.hidden: start warm begins with a network that is made already"},
-		"a space without any trials":  {func(o *Options) { o.Search = Search{Space: map[string]Range{"batch": {}}} }, "search.space: want search.trials beside it"},
+		"without a validation split": {func(o *Options) { o.Validation = 0 }, "search with validation 0: want a share over 0"},
+		"too many":                   {func(o *Options) { o.Search.Trials = 201 }, "search.trials 201: want 0 (no search) to 200"},
+		"an unknown method":          {func(o *Options) { o.Search.Method = "bayes" }, `search.method "bayes": want one of ["random" "halving"]`},
+		"a setting that is none":     {func(o *Options) { o.Search.Space["colour"] = Range{Low: 1, High: 2} }, "search.space.colour: want one of learning_rate, batch"},
+		"a setting of the set":       {func(o *Options) { o.Search.Space["replay"] = Range{Low: 1, High: 2} }, "search.space.replay: want one of"},
+		"the wrong way round":        {func(o *Options) { o.Search.Space["momentum"] = Range{Low: .9, High: .5} }, "search.space.momentum: low 0.9, high 0.5: want low at most high"},
+		"no logarithm of zero":       {func(o *Options) { o.Search.Space["learning_rate"] = Range{High: 1} }, "search.space.learning_rate: low 0, high 1: want low at most high, and over 0"},
+		"out of the option's bounds": {func(o *Options) { o.Search.Space["momentum"] = Range{Low: .5, High: 1} }, "momentum 1: want 0 to below 1"},
+		"a value of another kind":    {func(o *Options) { o.Search.Space["hidden"] = Range{Values: []any{"wide"}} }, "search.space.hidden: wide: hidden: json"},
+		"both":                       {func(o *Options) { o.Search.Space["batch"] = Range{Low: 1, High: 2, Values: []any{1}} }, "search.space.batch: want low and high, or values, not both"},
+		"layers of a made network":   {func(o *Options) { o.Start = Warm; o.Search.Space["hidden"] = Range{Values: []any{[]any{8}}} }, "search.space.hidden: start warm begins with a network that is made already"},
+		"a space without any trials": {func(o *Options) { o.Search = Search{Space: map[string]Range{"batch": {}}} }, "search.space: want search.trials beside it"},
+		"nothing left to search": {func(o *Options) {
+			o.Search.Space = map[string]Range{"learning_rate": {}, "batch": {}, "weight_decay": {}, "hidden": {}}
+		}, "search.space: it leaves nothing to search, and all 3 trials would be the same"},
+		"a setting of another model": {func(o *Options) { o.Search.Space["dropout"] = Range{High: .5} }, "search.space.dropout: no model [mlp] has it: it is a setting of cnn"},
+		"of none that is tried": {func(o *Options) {
+			o.Search.Space["width"], o.Search.Space["model"] = Range{Low: .25, High: 1}, Range{Values: []any{"mlp", "cnn"}}
+		}, "search.space.width: no model [mlp mlp cnn] has it"},
 		"a search that has no method": {func(o *Options) { o.Search.Method = ""; o.Epochs = 0 }, "epochs 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -354,6 +403,15 @@ func TestSearchesThatCannotBeAreRefused(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
+	}
+	o := DefaultOptions()
+	o.Search = Search{Trials: 3, Space: map[string]Range{"dropout": {High: .5}, "model": {Values: []any{"mlp", "cnn"}}}}
+	if err := o.Validate(); err != nil {
+		t.Errorf("a setting of a model that may be drawn: %v", err)
+	}
+	o.Search = Search{Trials: 1, Space: map[string]Range{"learning_rate": {}, "batch": {}, "weight_decay": {}, "hidden": {}}}
+	if err := o.Validate(); err != nil {
+		t.Errorf("one trial, nothing searched: %v", err)
 	}
 	job := trying(t, Random, 2)
 	job.Options.Replay, job.Options.Validation = 20, 0.001

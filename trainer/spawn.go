@@ -84,7 +84,7 @@ func Spawn(ctx context.Context, exe string, args []string, job Job, progress fun
 	}
 	line, err := json.Marshal(job)
 	if err != nil {
-		return nil, fmt.Errorf("trainer: encode job: %w", err)
+		return nil, fmt.Errorf("trainer: encode job: %w: %w", dg.ErrInvalid, err)
 	}
 	if err := os.MkdirAll(job.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("trainer: spawn: %w", err)

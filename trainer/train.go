@@ -98,6 +98,7 @@ type training struct {
 	feed     *feed
 	progress func(Progress)
 
+	batch int // samples a step: as asked for, or all there are
 	order []int
 	rate  float64 // of the epoch's first step
 	began time.Time
@@ -108,7 +109,7 @@ type training struct {
 func newTraining(job Job, key string, m *material, progress func(Progress)) (*training, error) {
 	o := job.Options
 	t := &training{
-		job: job, m: m, progress: progress, began: time.Now(), spec: o.spec(m.base)}
+		job: job, m: m, progress: progress, began: time.Now(), spec: o.spec(m.base), batch: min(o.Batch, m.perEpoch())}
 	if err := t.spec.Validate(); err != nil {
 		return nil, err
 	}
@@ -133,13 +134,16 @@ func newTraining(job Job, key string, m *material, progress func(Progress)) (*tr
 	if o.starts() == Head {
 		learned = s.weights.Head(t.spec)
 	}
-	if t.learner, err = network.NewLearner(t.learns(), o.Batch, learned, o.kind(), s.optimiser); err != nil {
+	if t.learner, err = network.NewLearner(t.learns(), t.batch, learned, o.kind(), s.optimiser); err != nil {
 		return nil, err
 	}
 	s.optimiser = t.learner.State()
 	t.account(learned)
-	t.feed, err = newFeed(t)
-	return t, err
+	if t.feed, err = newFeed(t); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // close frees what only learning needs; it keeps nothing.
@@ -224,7 +228,7 @@ func (t *training) epoch(ctx context.Context) error {
 	t.order = epochOrder(t.order, &t.m.train, t.m.draws, rand.New(rand.NewPCG(o.Seed, streamEpoch+uint64(s.Epoch))))
 	var loss, correct, weight float64
 	varied := 0
-	err := t.feed.epoch(t.order, o.Batch, s.Epoch, func(b *minibatch, step, steps int) error {
+	err := t.feed.epoch(t.order, t.batch, s.Epoch, func(b *minibatch, step, steps int) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("trainer: stopped in epoch %d, step %d of %d (the checkpoint holds %d epochs): %w", s.Epoch+1, step+1, steps, s.Epoch, context.Cause(ctx))
 		}
@@ -243,6 +247,9 @@ func (t *training) epoch(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if !(weight > 0) {
+		return fmt.Errorf("trainer: epoch %d: its %d samples weigh nothing together: want larger weights: %w", s.Epoch+1, len(t.order), dg.ErrInvalid)
 	}
 	s.Epoch++
 	s.Varied += varied
@@ -270,6 +277,11 @@ func (t *training) explain(err error, step, steps int) error {
 	return fmt.Errorf("trainer: epoch %d, step %d of %d: %w: %s: %w", t.state.Epoch+1, step+1, steps, err, t.job.Options.advice(), dg.ErrInvalid)
 }
 
+// diverged says the same of an epoch that is over.
+func (t *training) diverged(err error) error {
+	return fmt.Errorf("trainer: after epoch %d: %w: %w: %s: %w", t.state.Epoch, network.ErrDiverged, err, t.job.Options.advice(), dg.ErrInvalid)
+}
+
 // judge measures the epoch on the validation samples and keeps the best
 // weights; without validation samples the last are the best.
 func (t *training) judge() (network.Epoch, error) {
@@ -281,7 +293,7 @@ func (t *training) judge() (network.Epoch, error) {
 	s.weights = learned
 	point := network.Epoch{Epoch: s.Epoch, TrainLoss: s.TrainLoss, TrainAccuracy: s.TrainAcc}
 	if err := s.weights.Check(t.spec); err != nil {
-		return point, t.explain(fmt.Errorf("%w: %w", network.ErrDiverged, err), 0, 0)
+		return point, t.diverged(err)
 	}
 	loss, accuracy := s.TrainLoss, 0.0
 	if t.m.valid.len() > 0 {
@@ -290,6 +302,9 @@ func (t *training) judge() (network.Epoch, error) {
 			return point, err
 		}
 		loss = network.LogLoss(logits, t.m.valid.labels, t.m.valid.weights, t.spec.Classes, 1)
+		if math.IsNaN(loss) || math.IsInf(loss, 0) {
+			return point, t.diverged(fmt.Errorf("the validation loss is %v", loss))
+		}
 		accuracy = weightedAccuracy(logits, t.m.valid.labels, t.m.valid.weights, t.spec.Classes)
 		point.ValidationLoss, point.ValidationAccuracy = loss, accuracy
 	}
@@ -353,7 +368,7 @@ func (t *training) tell(step, steps int, loss, accuracy float64) {
 	t.shown = now
 	o, s := t.job.Options, t.state
 	rate := float64(t.seen) / max(now.Sub(t.began).Seconds(), 1e-9)
-	left := float64(o.Epochs-s.Epoch)*float64(len(t.order)) - float64(step*o.Batch)
+	left := float64(o.Epochs-s.Epoch)*float64(len(t.order)) - float64(step*t.batch)
 	p := Progress{
 		Phase: Training, Epoch: s.Epoch + 1, Epochs: o.Epochs, Step: step, Steps: steps,
 		Loss: loss, Accuracy: accuracy, SamplesPerSecond: rate, SecondsLeft: max(0, left) / rate,

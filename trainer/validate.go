@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 
 	dg "driftgate"
@@ -56,8 +55,9 @@ func (l Labelling) check(f *faults) {
 	for _, s := range l.Sources {
 		f.oneOf("sources", s, string(dg.HumanLabel), string(dg.ProxyLabel))
 	}
-	f.want(l.HumanWeight > 0 && !math.IsInf(l.HumanWeight, 1), "human_weight %g: want over 0", l.HumanWeight)
-	f.want(l.ProxyWeight >= 0 && l.ProxyWeight <= l.HumanWeight, "proxy_weight %g: want 0 to human_weight (%g)", l.ProxyWeight, l.HumanWeight)
+	f.want(weighs(l.HumanWeight), "human_weight %g: want %g to %g", l.HumanWeight, minWeight, maxWeight)
+	f.want(l.ProxyWeight == 0 || weighs(l.ProxyWeight), "proxy_weight %g: want %g to %g, or 0 (none are used)", l.ProxyWeight, minWeight, maxWeight)
+	f.want(l.ProxyWeight <= l.HumanWeight, "proxy_weight %g: want at most human_weight (%g)", l.ProxyWeight, l.HumanWeight)
 	f.want(l.MinProxyConfidence >= 0 && l.MinProxyConfidence <= 1, "min_proxy_confidence %g: want 0 to 1", l.MinProxyConfidence)
 	f.want(l.Disagreement >= 0 && l.Disagreement <= 1, "disagreement %g: want 0 to 1", l.Disagreement)
 }
@@ -73,8 +73,8 @@ func (q Quality) check(f *faults) {
 	f.want(q.Epochs >= 0 && q.Epochs <= 1000, "quality.epochs %d: want 0 (the default) to 1000", q.Epochs)
 	f.want(q.ProxyFactor >= 0 && q.ProxyFactor <= 1, "quality.proxy_factor %g: want 0 (drop) to 1", q.ProxyFactor)
 	if q.Folds > 0 {
-		f.want(q.HumanFactor > 0 && q.HumanFactor <= 1, "quality.human_factor %g: want over 0 to 1: a person's label is never dropped", q.HumanFactor)
-		f.want(q.BaseFactor > 0 && q.BaseFactor <= 1, "quality.base_factor %g: want over 0 to 1", q.BaseFactor)
+		f.want(q.HumanFactor >= minWeight && q.HumanFactor <= 1, "quality.human_factor %g: want %g to 1: a person's label is never dropped", q.HumanFactor, minWeight)
+		f.want(q.BaseFactor >= minWeight && q.BaseFactor <= 1, "quality.base_factor %g: want %g to 1", q.BaseFactor, minWeight)
 	}
 	f.want(len(q.Weak) <= 100, "quality.weak: %d slices, want at most 100", len(q.Weak))
 	for _, s := range q.Weak {
@@ -84,8 +84,11 @@ func (q Quality) check(f *faults) {
 	f.want(len(q.Weak) == 0 || q.WeakFactor >= 1 && q.WeakFactor <= 100, "quality.weak_factor %g: want 1 to 100", q.WeakFactor)
 }
 
-// maxClassWeight bounds what is asked for one class.
-const maxClassWeight = 1000.0
+// Bounds on a weight that is asked for: the product of several, in single
+// precision, must neither vanish nor overflow.
+const minWeight, maxWeight = 1e-6, 1e6
+
+func weighs(w float64) bool { return w >= minWeight && w <= maxWeight }
 
 func (s Sampling) check(f *faults) {
 	f.want(s.Replay >= -1, "replay %d: want -1 (all) or more", s.Replay)
@@ -94,7 +97,7 @@ func (s Sampling) check(f *faults) {
 	f.oneOf("balance_by", s.BalanceBy, "", ByWeights, BySamples)
 	for _, label := range slices.Sorted(maps.Keys(s.ClassWeights)) {
 		w := s.ClassWeights[label]
-		f.want(w > 0 && w <= maxClassWeight, "class_weights: %q has %g: want over 0 to %g", label, w, maxClassWeight)
+		f.want(weighs(w), "class_weights: %q has %g: want %g to %g", label, w, minWeight, maxWeight)
 	}
 }
 

@@ -54,6 +54,12 @@ func parseSlice(name string) (func(traits) bool, error) {
 	}, nil
 }
 
+// KnownSlice reports whether Quality.Weak may name a slice so.
+func KnownSlice(name string) bool {
+	_, err := parseSlice(name)
+	return err == nil
+}
+
 // attribute tests one attribute; nil when there is no such one, or no such value.
 func attribute(by, value string) func(traits) bool {
 	if value == "" {

@@ -32,7 +32,7 @@ func writeJob(dir string, job trainer.Job) error {
 	job.Store = objstore.Options{}
 	b, err := json.Marshal(job)
 	if err != nil {
-		return fmt.Errorf("pipeline: encode job: %w", err)
+		return fmt.Errorf("pipeline: encode job: %w: %w", dg.ErrInvalid, err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("pipeline: run folder: %w", err)

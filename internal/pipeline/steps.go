@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,19 +85,27 @@ func (p *Pipelines) compose(ctx context.Context, runID string, in RetrainInput) 
 	return composed{Parent: champion.Version, Human: l.Human, Proxy: l.Proxy}, nil
 }
 
+// TrainOptions are the options of a training on a dataset alone: those that are
+// configured, with what it asks for in their place. The error is
+// [driftgate.ErrInvalid].
+func (p *Pipelines) TrainOptions(asked json.RawMessage) (trainer.Options, error) {
+	o := p.o.Train
+	o.Start = trainer.Scratch // what is configured is for retraining; asked for, it starts from the champion
+	o, err := o.Merge(asked)
+	if err != nil {
+		return o, fmt.Errorf("pipeline: train: %w", err)
+	}
+	o.Replay = -1 // the dataset is all there is
+	return o, nil
+}
+
 // prepare keeps a job on a dataset alone.
 func (p *Pipelines) prepare(ctx context.Context, runID string, in TrainInput) (any, error) {
 	p.stage(ctx, runID, "compose", "preparing")
-	o := p.o.Train
-	o.Start = trainer.Scratch // what is configured is for retraining; asked for, it starts from the champion
-	if len(in.Options) > 0 {
-		d := json.NewDecoder(bytes.NewReader(in.Options))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&o); err != nil {
-			return nil, fmt.Errorf("pipeline: train options: %w: %w", err, dg.ErrInvalid)
-		}
+	o, err := p.TrainOptions(in.Options)
+	if err != nil {
+		return nil, err
 	}
-	o.Replay = -1 // the dataset is all there is
 	job := trainer.Job{RunID: runID, Model: p.o.Model, Dataset: in.Dataset, Options: o, Buckets: p.d.Buckets, StartedAt: p.o.Now().UTC()}
 	if o.Start == trainer.Warm || o.Start == trainer.Head {
 		champion, _, err := p.champion(ctx)

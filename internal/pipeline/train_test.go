@@ -48,6 +48,35 @@ func TestTrain(t *testing.T) {
 			t.Errorf("start %q from %q, %v", s.jobs[1].Options.Start, s.jobs[1].Parent, err)
 		}
 	})
+	t.Run("what one asks for is nobody else's", func(t *testing.T) {
+		s := newStage(t)
+		o := &s.p.o.Train
+		o.Hidden, o.Sources, o.Filters, o.Dense, o.Quality.Weak = []int{128, 64}, []string{"human", "proxy"}, []int{8, 16}, []int{32}, []string{"class=Bag"}
+		o.Epochs, o.ClassWeights = 50, trainer.ClassWeights{"Bag": 2}
+		before, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := run(t, s, `{"dataset":"synthetic@0123456789ab","options":{"hidden":[7],"sources":["proxy"],"filters":[1],"dense":[2],"quality":{"weak":["class=Coat"]},"class_weights":{"Bag":3}}}`); err != nil {
+			t.Fatal(err)
+		}
+		if after, err := json.Marshal(o); err != nil || string(after) != string(before) {
+			t.Errorf("configured were\n%s\nand are now\n%s", before, after)
+		}
+		if got := s.jobs[0].Options; got.Hidden[0] != 7 || got.ClassWeights["Bag"] != 3 || got.Epochs != 50 {
+			t.Errorf("trained with %+v", got)
+		}
+	})
+	t.Run("what is asked for is judged beside what is configured", func(t *testing.T) {
+		s := newStage(t)
+		s.p.o.Train.Epochs = 50
+		if o, err := s.p.TrainOptions(json.RawMessage(`{"warmup":20}`)); err != nil || o.Epochs != 50 || o.Warmup != 20 {
+			t.Errorf("%+v, %v", o, err)
+		}
+		if _, err := s.p.TrainOptions(json.RawMessage(`{"warmup":50}`)); !errors.Is(err, dg.ErrInvalid) || !strings.Contains(err.Error(), "want 0 to below epochs (50)") {
+			t.Errorf("error %v", err)
+		}
+	})
 	t.Run("where there is a champion it stays", func(t *testing.T) {
 		s := newStage(t)
 		before := s.crown(t)
