@@ -20,7 +20,7 @@ type graph struct {
 
 	x            *G.Node
 	loss, logits *G.Node
-	program      *operator.Program
+	vm           G.VM
 	whole        []float32 // a batch with room for all rows, for inputs that have none
 }
 
@@ -31,12 +31,12 @@ type parameter struct {
 	stage  Stage
 	data   []float32
 	decays bool
-	node   *G.Node   // nil for running statistics
-	slope  []float32 // the gradient of the last run
+	node   *G.Node // nil for running statistics
+	grad   *G.Node
 }
 
 // gradient is that of the last run.
-func (p *parameter) gradient() []float32 { return p.slope }
+func (p *parameter) gradient() []float32 { return data(p.grad.Value()) }
 
 // newGraph builds the layers, the weighted cross-entropy and its gradients. The
 // weights are copied.
@@ -66,11 +66,11 @@ func newGraph(s Spec, batch int, w Weights) (*graph, error) {
 	if out.loss = b.do(operator.CrossEntropy(out.ws, h, target)); b.err != nil {
 		return nil, b.err
 	}
-	return out, b.compile()
+	return out, b.compile(target)
 }
 
 // compile adds the gradients and makes the program.
-func (b *builder) compile() error {
+func (b *builder) compile(target *G.Node) error {
 	out := b.graph
 	var learned G.Nodes
 	for _, p := range out.params {
@@ -83,16 +83,23 @@ func (b *builder) compile() error {
 		return err
 	}
 	for _, p := range out.params {
-		if p.node == nil {
-			continue
+		if p.node != nil {
+			p.grad, grads = grads[0], grads[1:]
 		}
-		if p.slope, err = operator.Result(grads[0]); err != nil {
-			return err
-		}
-		grads = grads[1:]
 	}
-	out.program, err = operator.NewProgram(out.ws, out.x)
-	return err
+	outputs := G.Nodes{out.loss}
+	for _, p := range out.params {
+		if p.grad != nil {
+			outputs = append(outputs, p.grad)
+		}
+	}
+	// Compiled for these outputs only: nothing else is computed.
+	prog, locations, err := G.CompileFunction(b.g, append(G.Nodes{out.x, target}, learned...), outputs)
+	if err != nil {
+		return err
+	}
+	out.vm = G.NewTapeMachine(b.g, G.WithPrecompiled(prog, locations))
+	return nil
 }
 
 // fuses reports whether a convolution pools what it makes in one go: the next
@@ -186,6 +193,14 @@ func (g *graph) run(inputs []float32, rows int, seed uint64) error {
 		copy(g.whole, inputs[:rows*size])
 		inputs = g.whole
 	}
+	if err := G.Let(g.x, tensor.New(tensor.WithShape(g.x.Shape()...), tensor.WithBacking(inputs))); err != nil {
+		return err
+	}
 	g.ws.Begin(rows, seed)
-	return g.program.Run(inputs)
+	g.vm.Reset()
+	return g.vm.RunAll()
 }
+
+func (g *graph) close() error { return g.vm.Close() }
+
+func data(v G.Value) []float32 { return v.Data().([]float32) }
