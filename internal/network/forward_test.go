@@ -171,7 +171,7 @@ func trainedOn(t *testing.T, s Spec, n int, w Weights, x []float32) (_ Weights, 
 			}
 		}
 	}
-	return w, data(l.graph.logits.Value())[:n*s.Classes]
+	return w, l.graph.logits[:n*s.Classes]
 }
 
 func TestInferenceAnswersAsTheTrainingGraph(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"driftgate/internal/network/operator"
 )
 
-// graph is a network with its loss and gradients on Gorgonia: everything that
-// the rest of the package sees of that library.
+// graph is a network with its loss and gradients: everything that the rest of
+// the package sees of Gorgonia.
 type graph struct {
 	spec   Spec
 	batch  int
@@ -18,31 +18,27 @@ type graph struct {
 	params []*parameter // in the order of Spec.Layout
 	target []float32    // batch x classes: the sample's share of the loss
 
-	x            *G.Node
-	loss, logits *G.Node
-	vm           G.VM
-	whole        []float32 // a batch with room for all rows, for inputs that have none
+	x       *G.Node
+	program *operator.Program
+	loss    []float32 // one value
+	logits  []float32 // batch x classes
+	whole   []float32 // a batch with room for all rows, for inputs that have none
 }
 
 // parameter is a tensor of the network as the kernels want it. Changing data
 // changes the network.
 type parameter struct {
 	Shape
-	stage  Stage
-	data   []float32
-	decays bool
-	node   *G.Node // nil for running statistics
-	grad   *G.Node
+	stage    Stage
+	data     []float32
+	decays   bool
+	node     *G.Node   // nil for running statistics
+	gradient []float32 // of the last run
 }
 
-// gradient is that of the last run.
-func (p *parameter) gradient() []float32 { return data(p.grad.Value()) }
-
 // newGraph builds the layers, the weighted cross-entropy and its gradients. The
-// weights are copied.
-//
-// The gradients are read from the nodes that Grad returns: binding dual values
-// would add each into a second copy.
+// weights are copied. Gorgonia differentiates; the operators are run without its
+// tape machine ([operator.Program] says why).
 func newGraph(s Spec, batch int, w Weights) (*graph, error) {
 	b := &builder{g: G.NewGraph(), graph: &graph{spec: s, batch: batch, ws: operator.NewWorkspace(batch)}}
 	out := b.graph
@@ -62,15 +58,15 @@ func newGraph(s Spec, batch int, w Weights) (*graph, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	out.logits = h
-	if out.loss = b.do(operator.CrossEntropy(out.ws, h, target)); b.err != nil {
+	loss := b.do(operator.CrossEntropy(out.ws, h, target))
+	if b.err != nil {
 		return nil, b.err
 	}
-	return out, b.compile(target)
+	return out, b.compile(h, loss)
 }
 
 // compile adds the gradients and makes the program.
-func (b *builder) compile(target *G.Node) error {
+func (b *builder) compile(logits, loss *G.Node) error {
 	out := b.graph
 	var learned G.Nodes
 	for _, p := range out.params {
@@ -78,28 +74,29 @@ func (b *builder) compile(target *G.Node) error {
 			learned = append(learned, p.node)
 		}
 	}
-	grads, err := G.Grad(out.loss, learned...)
+	grads, err := G.Grad(loss, learned...)
 	if err != nil {
+		return err
+	}
+	if out.program, err = operator.NewProgram(out.ws, out.x); err != nil {
 		return err
 	}
 	for _, p := range out.params {
 		if p.node != nil {
-			p.grad, grads = grads[0], grads[1:]
+			p.gradient, grads = b.result(grads[0]), grads[1:]
 		}
 	}
-	outputs := G.Nodes{out.loss}
-	for _, p := range out.params {
-		if p.grad != nil {
-			outputs = append(outputs, p.grad)
-		}
+	out.logits, out.loss = b.result(logits), b.result(loss)
+	return b.err
+}
+
+// result is where the value of a node lies after a run.
+func (b *builder) result(n *G.Node) []float32 {
+	v, err := operator.Result(n)
+	if b.err == nil {
+		b.err = err
 	}
-	// Compiled for these outputs only: nothing else is computed.
-	prog, locations, err := G.CompileFunction(b.g, append(G.Nodes{out.x, target}, learned...), outputs)
-	if err != nil {
-		return err
-	}
-	out.vm = G.NewTapeMachine(b.g, G.WithPrecompiled(prog, locations))
-	return nil
+	return v
 }
 
 // fuses reports whether a convolution pools what it makes in one go: the next
@@ -193,14 +190,6 @@ func (g *graph) run(inputs []float32, rows int, seed uint64) error {
 		copy(g.whole, inputs[:rows*size])
 		inputs = g.whole
 	}
-	if err := G.Let(g.x, tensor.New(tensor.WithShape(g.x.Shape()...), tensor.WithBacking(inputs))); err != nil {
-		return err
-	}
 	g.ws.Begin(rows, seed)
-	g.vm.Reset()
-	return g.vm.RunAll()
+	return g.program.Run(inputs)
 }
-
-func (g *graph) close() error { return g.vm.Close() }
-
-func data(v G.Value) []float32 { return v.Data().([]float32) }

@@ -108,11 +108,11 @@ func (l *Learner) gradients(b Batch) (Stats, error) {
 	if err := g.run(b.Inputs, len(b.Labels), b.Seed); err != nil {
 		return st, fmt.Errorf("network: step: %w", err)
 	}
-	st.Loss = float64(g.loss.Value().Data().(float32))
+	st.Loss = float64(g.loss[0])
 	if math.IsNaN(st.Loss) || math.IsInf(st.Loss, 0) {
 		return st, fmt.Errorf("network: step: loss is %v: %s: %w", st.Loss, l.blame(b), ErrDiverged)
 	}
-	logits := data(g.logits.Value())
+	logits := g.logits
 	for i, label := range b.Labels {
 		if Argmax(logits[i*classes:][:classes]) == label {
 			st.Correct += b.weight(i)
@@ -182,5 +182,8 @@ func (l *Learner) Weights() Weights {
 // State copies the optimiser's state out, for a checkpoint.
 func (l *Learner) State() OptimiserState { return l.descent.state() }
 
-// Close frees the graph's machine.
-func (l *Learner) Close() error { return l.graph.close() }
+// Close lets go of the memory. The learner is of no use afterwards.
+func (l *Learner) Close() error {
+	l.graph, l.descent = nil, nil
+	return nil
+}

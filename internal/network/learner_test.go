@@ -51,7 +51,7 @@ func TestGradientsMatchFiniteDifferencesOfTheWholeModel(t *testing.T) {
 						if !p.Learned {
 							continue
 						}
-						if off := naive.Apart(p.gradient(), want[i]); !(off <= 1e-5) {
+						if off := naive.Apart(p.gradient, want[i]); !(off <= 1e-5) {
 							t.Errorf("%s, %v, round %d, %s: the gradient is %.2g of its norm off finite differences, want at most 1e-5", name, path, round, p.Name, off)
 						}
 					}

@@ -147,7 +147,7 @@ func newDescent(kind string, params []*parameter, state OptimiserState) *descent
 func (d *descent) norm() (float64, error) {
 	kernel.Parallel(len(d.chunks), func(i int) {
 		c := d.chunks[i]
-		d.squares[i] = kernel.SumSquares(d.learned[c.param].gradient()[c.from:c.to])
+		d.squares[i] = kernel.SumSquares(d.learned[c.param].gradient[c.from:c.to])
 	})
 	var sum float64
 	for i, s := range d.squares {
@@ -176,7 +176,7 @@ func (d *descent) step(o Optimiser) error {
 	kernel.Parallel(len(d.chunks), func(i int) {
 		c := d.chunks[i]
 		p := d.learned[c.param]
-		w, g := p.data[c.from:c.to], p.gradient()[c.from:c.to]
+		w, g := p.data[c.from:c.to], p.gradient[c.from:c.to]
 		var decay float32
 		if p.decays {
 			decay = float32(o.WeightDecay)

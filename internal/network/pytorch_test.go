@@ -89,14 +89,14 @@ func TestLossGradientsAndStepsAreThoseOfPyTorch(t *testing.T) {
 				if math.Abs(st.Loss/c.Loss-1) > 1e-5 {
 					t.Errorf("loss %v, PyTorch says %v", st.Loss, c.Loss)
 				}
-				if off := naive.Apart(data(l.graph.logits.Value()), c.Logits); !(off <= 1e-5) {
+				if off := naive.Apart(l.graph.logits, c.Logits); !(off <= 1e-5) {
 					t.Errorf("the logits are %.2g of their norm off", off)
 				}
 				for _, p := range l.graph.params {
 					if !p.Learned {
 						continue
 					}
-					got := p.stage.fromKernel(p.Shape, p.gradient())
+					got := p.stage.fromKernel(p.Shape, p.gradient)
 					if off := naive.Apart(got.Data, c.Gradients[p.Name]); !(off <= 1e-5) {
 						t.Errorf("the gradient of %s is %.2g of its norm off", p.Name, off)
 					}

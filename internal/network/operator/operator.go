@@ -2,8 +2,7 @@
 // graph: forward and backward, over the kernels of internal/kernel.
 //
 // An operator fuses what belongs together (bias, ReLU, pooling), so that an
-// image passes through memory once, and owns the buffer of its result, so that
-// a step allocates nothing. The backward pass of a layer is one operator too: it
+// image passes through memory once, and owns the buffer of its result. The backward pass of a layer is one operator too: it
 // computes all gradients at once, and side nodes hand out those that are not its
 // value. Only the rows that [Workspace.Begin] names are computed.
 //
@@ -85,6 +84,7 @@ func (o *op) apply(in ...*G.Node) (*G.Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("operator: %s: %w", o.name, err)
 	}
+	o.ws.links = append(o.ws.links, link{o, in})
 	return n, nil
 }
 

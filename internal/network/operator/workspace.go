@@ -20,6 +20,7 @@ type Workspace struct {
 	seed      uint64
 	operators int
 	norms     []*batchNorm
+	links     []link // in the order in which they were applied
 
 	// Gradients of activations: a layer reads one and writes the other, so two
 	// are enough for a chain of any length.
