@@ -21,28 +21,29 @@ import (
 // result on standard output. When it is interrupted it says what becomes of the
 // run.
 func (g *global) followRun(cmd *cobra.Command, c *app.Client, id string) error {
-	show := g.progressTo(cmd.ErrOrStderr())
+	show, state := g.progressTo(cmd.ErrOrStderr()), ledger.RunRunning
 	var run ledger.Run
 	for {
 		ctx := cmd.Context()
 		if err := c.Get(ctx, "/api/v1/runs/"+url.PathEscape(id), &run); err != nil && ctx.Err() == nil {
 			show.end()
-			return err
+			return show.fault(id, state, err)
 		}
 		if ctx.Err() == nil {
 			show.show(run)
+			state = run.State
 		}
 		if ended(run.State) {
 			show.end()
 			if now := enthroned(run); now != "" {
 				served(ctx, c, now, cmd.ErrOrStderr())
 			}
-			return g.showRun(cmd, run)
+			return show.fault(id, state, g.showRun(cmd, run))
 		}
 		select {
 		case <-ctx.Done():
 			show.end()
-			return interrupted(c.Private(), id)
+			return show.fault(id, state, interrupted(c.Private(), id))
 		case <-time.After(500 * time.Millisecond):
 		}
 		run = ledger.Run{}
@@ -120,6 +121,24 @@ func (s *progressShower) end() {
 		s.onLine = false
 		fmt.Fprintln(s.w)
 	}
+}
+
+// fault says how a run ended that did not end well, or why it is not watched any
+// more: as a last line of JSON when that is the format, else as any error.
+func (s *progressShower) fault(id, state string, err error) error {
+	if err == nil || s.form != "json" {
+		return err
+	}
+	b, e := json.Marshal(struct {
+		Run   string `json:"run"`
+		State string `json:"state"`
+		Error string `json:"error"`
+	}{id, state, err.Error()})
+	if e != nil {
+		return err
+	}
+	fmt.Fprintf(s.w, "%s\n", b)
+	return toldError{err}
 }
 
 // progressJSON is a run's progress as one line of JSON.

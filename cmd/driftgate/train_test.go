@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"driftgate"
 	"driftgate/internal/ledger"
 	"driftgate/trainer"
 
@@ -103,6 +107,7 @@ func TestFlagsBecomeTheOptionsOfTheRequest(t *testing.T) {
 		want string
 	}{
 		"none":             {nil, ""},
+		"lists":            {[]string{"--set", "train.class_weights=[Bag=2, Coat=3]", "--set", "train.dense="}, `{"class_weights":["Bag=2","Coat=3"],"dense":null}`},
 		"flags":            {[]string{"--epochs", "8", "--learning-rate", "1e-2", "--model", "cnn", "--optimiser", "adam"}, `{"epochs":8,"learning_rate":1e-2,"model":"cnn","optimiser":"adam"}`},
 		"settings":         {[]string{"--set", "train.hidden=64", "--set", "train.augment.flip=true", "--set", "train.augment.shift=2", "--set", "train.wait=1h", "--set", "alarm.years=20"}, `{"augment":{"flip":true,"shift":2},"hidden":[64]}`},
 		"a flag wins":      {[]string{"--set", "train.epochs=3", "--epochs", "4"}, `{"epochs":4}`},
@@ -143,6 +148,17 @@ func TestFlagsBecomeTheOptionsOfTheRequest(t *testing.T) {
 }
 
 func TestTrainingsThatCannotBeAreRefusedBeforeTheyBegin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(file, []byte("train:\n  epochs: 50\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What is right beside what is configured gets as far as the missing dataset.
+	for _, args := range []string{"--config " + file + " --set train.warmup=20", "--epochs 30 --set train.warmup=20", "--set train.class_weights=[Bag=2]"} {
+		code, _, stderr := drive(t, append([]string{"train", "--dataset", "garments", "--dir", t.TempDir()}, strings.Fields(args)...)...)
+		if code != exitFailed || !strings.Contains(stderr, "dataset") {
+			t.Errorf("%s: exit code %d: %s", args, code, stderr)
+		}
+	}
 	for name, tt := range map[string]struct{ args, says string }{
 		"no number":               {"--epochs many", `option epochs: "many": want a whole number`},
 		"out of bounds":           {"--batch 0", "batch 0: want 1 to 8192"},
@@ -154,6 +170,10 @@ func TestTrainingsThatCannotBeAreRefusedBeforeTheyBegin(t *testing.T) {
 		"half a range":            {"--search 2 --space batch=1..", "want two numbers, as 0.01..0.3"},
 		"a setting nobody knows":  {"--search 2 --space colour=1", "search.space.colour: want one of learning_rate, batch"},
 		"without a split":         {"--search 2 --set train.validation=0", "search with validation 0"},
+		"a section and its part":  {"--set train.quality={} --set train.quality.folds=5", "option quality.folds: quality is given as a whole too"},
+		"beside the file":         {"--config " + file + " --set train.warmup=60", "warmup 60: want 0 to below epochs (50)"},
+		"beside a flag":           {"--epochs 30 --set train.warmup=30", "warmup 30: want 0 to below epochs (30)"},
+		"no value":                {"--set train.hidden", `--set "train.hidden": want key=value`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, _, stderr := drive(t, append([]string{"train", "--dataset", "garments", "--dir", t.TempDir()}, strings.Fields(tt.args)...)...)
@@ -168,11 +188,11 @@ func TestASearchFromTheCommandLine(t *testing.T) {
 	t.Setenv(asProgram, "1") // this binary plays the training process too
 	dir := t.TempDir()
 	driven(t, "ingest", "synthetic", "--dir", dir)
-	code, out, stderr := drive(t, "train", "--dataset", "garments", "--epochs", "3", "--search", "3", "--space", "hidden=[[16],[32]]", "--set", "train.hidden=16", "--promote", "--dir", dir)
+	code, out, stderr := drive(t, "train", "--dataset", "garments", "--epochs", "12", "--search", "3", "--space", "hidden=[[128],[256]]", "--set", "train.hidden=128", "--promote", "--dir", dir)
 	if code != exitDone {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	for _, want := range []string{"search    method halving, trials 3, failed 0, epochs 5, best ", "promoted  true"} {
+	for _, want := range []string{"search    method halving, trials 3, failed 0, epochs 20, best ", "promoted  true"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
@@ -185,17 +205,42 @@ func TestASearchFromTheCommandLine(t *testing.T) {
 	if err := json.Unmarshal([]byte(listed), &list); err != nil || len(list.Rows) != 3 {
 		t.Fatalf("%v, %s", err, listed)
 	}
-	if best := list.Rows[0]; best["params.outcome"] != "kept" || best["metrics.epochs_run"] != 3. || !strings.HasPrefix(fmt.Sprint(best["id"]), fmt.Sprint(best["parent"])+".trial-00") {
+	if best := list.Rows[0]; best["params.outcome"] != "kept" || best["metrics.epochs_run"] != 12. || !strings.HasPrefix(fmt.Sprint(best["id"]), fmt.Sprint(best["parent"])+".trial-00") {
 		t.Errorf("the best trial: %v", best)
 	}
 	for _, row := range list.Rows[1:] {
-		if row["params.outcome"] != "stopped" || row["metrics.epochs_run"] != 1. {
+		if row["params.outcome"] != "stopped" || row["metrics.epochs_run"] != 4. {
 			t.Errorf("another: %v", row)
 		}
+	}
+	// So that a program can read why: the last line is JSON too.
+	code, out, stderr = drive(t, "train", "--dataset", "garments", "--learning-rate", "1e6", "--set", "train.hidden=16", "--format", "json", "--dir", dir)
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	var last struct{ Run, State, Error string }
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || code != exitFailed || last.State != "failed" || last.Run == "" || !strings.Contains(last.Error, "learning_rate") || !strings.Contains(out, `"state": "failed"`) {
+		t.Errorf("exit code %d, %v: last line of\n%s", code, err, stderr)
 	}
 	// One that diverges ends with its reason and the code of a failure.
 	if code, _, stderr := drive(t, "train", "--dataset", "garments", "--learning-rate", "1e6", "--set", "train.hidden=16", "--dir", dir); code != exitFailed || !strings.Contains(stderr, "learning_rate") {
 		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestTheLastLineOfARunThatIsNotDone(t *testing.T) {
+	failed := errors.New("run train-1 failed: it diverged")
+	var out bytes.Buffer
+	text := progressShower{w: &out, form: "lines"}
+	if err := text.fault("train-1", "failed", failed); err != failed || out.Len() != 0 {
+		t.Errorf("text: %v, %q", err, out.String())
+	}
+	program := progressShower{w: &out, form: "json"}
+	err := program.fault("train-1", "failed", fmt.Errorf("%w: %w", failed, driftgate.ErrBusy))
+	if want := `{"run":"train-1","state":"failed","error":"run train-1 failed: it diverged: busy"}` + "\n"; out.String() != want || !errors.As(err, new(toldError)) || exitCode(err) != exitRefused {
+		t.Errorf("JSON: %v, %q, want %q", err, out.String(), want)
+	}
+	out.Reset()
+	if err := program.fault("train-1", "done", nil); err != nil || out.Len() != 0 {
+		t.Errorf("done: %v, %q", err, out.String())
 	}
 }
 

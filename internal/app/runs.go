@@ -110,8 +110,12 @@ func (r runs) Start(ctx context.Context, name string) (string, error) {
 	return id, r.engine.Start(ctx, id, name, in)
 }
 
-// Train begins a training run on a stored dataset.
+// Train begins a training run on a stored dataset. Options that cannot be
+// trained with, beside those that are configured, begin none.
 func (r runs) Train(ctx context.Context, t web.TrainRequest) (string, error) {
+	if _, err := r.pipelines.TrainOptions(t.Options); err != nil {
+		return "", err
+	}
 	ref, err := r.resolveDataset(ctx, t.Dataset)
 	if err != nil {
 		return "", err

@@ -238,6 +238,15 @@ func (l *loader) entry(path, prefix string, v *ast.MappingValueNode) {
 		return
 	}
 	text, ok := scalar(v.Value)
+	if f, known := l.leaf(key); known && !ok {
+		if _, list := f.value.Addr().Interface().(*[]string); list {
+			text, ok = pairs(v.Value)
+		}
+		if !ok {
+			l.fail(where, "%s: want a value, or a list of values", key)
+			return
+		}
+	}
 	if !ok {
 		l.fail(where, "unknown key %s%s", key, l.suggest(key))
 		return
@@ -280,6 +289,28 @@ func scalar(n ast.Node) (string, bool) {
 	return "", false
 }
 
+// pairs renders a flat map of YAML scalars as a list of KEY=VALUE.
+func pairs(n ast.Node) (string, bool) {
+	var values []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	default:
+		return "", false
+	}
+	var out []string
+	for _, v := range values {
+		text, ok := scalar(v.Value)
+		if _, list := v.Value.(*ast.SequenceNode); !ok || list {
+			return "", false
+		}
+		out = append(out, v.Key.GetToken().Value+"="+text)
+	}
+	return strings.Join(out, ","), true
+}
+
 // assign parses text into v; a bad text returns what would be right.
 func assign(v reflect.Value, text string) (want string) {
 	switch p := v.Addr().Interface().(type) {
@@ -318,17 +349,29 @@ func assign(v reflect.Value, text string) (want string) {
 	case *[]time.Duration:
 		return assignList(p, text, ParseDuration, "durations such as 1h, 24h, 7d")
 	case *[]string:
-		if text == "" {
+		if text = unbracketed(text); text == "" {
 			*p = nil
 			return ""
 		}
 		return assignList(p, text, func(s string) (string, error) { return s, nil }, "texts")
 	case *[]int:
+		if text = unbracketed(text); text == "" {
+			*p = nil
+			return ""
+		}
 		return assignList(p, text, strconv.Atoi, "whole numbers")
 	default:
 		panic(fmt.Sprintf("config: no parser for %T", p)) // a new field's type: caught by every test
 	}
 	return ""
+}
+
+// unbracketed takes the brackets off a list that is written as in the file.
+func unbracketed(text string) string {
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSpace(strings.TrimSuffix(inner, "]"))
+	}
+	return text
 }
 
 func assignList[T any](p *[]T, text string, parse func(string) (T, error), want string) string {

@@ -3,8 +3,9 @@ package config
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
+
+	"driftgate/trainer"
 )
 
 // Train is how a challenger is trained.
@@ -24,9 +25,9 @@ type Train struct {
 	ReplayBy           string        `key:"replay_by" doc:"how they are shared out: share (each class by its share) or even (as many of each)"`
 	Balance            string        `key:"balance" doc:"what classes count for: none (what they have), sqrt (its square root) or equal"`
 	BalanceBy          string        `key:"balance_by" doc:"by weights, or by samples: left out and repeated"`
-	ClassWeights       []string      `key:"class_weights" doc:"what a sample of a label counts for beside one of another, as LABEL=FACTOR; a label that is no class stops a training"`
+	ClassWeights       []string      `key:"class_weights" doc:"what a sample of a label counts for beside one of another, as LABEL=FACTOR or, in the file, {LABEL: FACTOR}; a label that is no class stops a training"`
 	Model              string        `key:"model" doc:"family of the network: mlp, cnn or mobilenet"`
-	Hidden             []int         `key:"hidden" doc:"mlp: widths of the hidden layers"`
+	Hidden             []int         `key:"hidden" doc:"mlp: widths of the hidden layers; empty is a linear model"`
 	Filters            []int         `key:"filters" doc:"cnn: filters of each block, which halves the sides of the image; empty is 32,64"`
 	Convs              int           `key:"convs" doc:"cnn: 3x3 convolutions a block"`
 	Dense              []int         `key:"dense" doc:"cnn: widths of the hidden layers after the blocks; empty is 128"`
@@ -43,7 +44,7 @@ type Train struct {
 	MaxNorm            float64       `key:"max_norm" doc:"length to which longer gradients are cut; 0 cuts none"`
 	WeightDecay        float64       `key:"weight_decay" doc:"share of the weights that each step takes off, by the learning rate"`
 	Smoothing          float64       `key:"smoothing" doc:"share of each label that is spread over all classes"`
-	Patience           int           `key:"patience" doc:"epochs without a better validation loss before stopping"`
+	Patience           int           `key:"patience" doc:"epochs without a better validation loss before stopping; 0 is never"`
 	Seed               uint64        `key:"seed" doc:"seed of weights, order and split"`
 
 	Active  Active  `key:"active"`
@@ -95,6 +96,12 @@ func defaultTrain() Train {
 	}
 }
 
+// Bounds that are the trainer's too.
+const (
+	minWeight, maxWeight = 1e-6, 1e6
+	maxSide              = 1024 // pixels
+)
+
 // check returns everything that is wrong with the values, by key.
 func (t Train) check() []fault {
 	var out []fault
@@ -119,8 +126,8 @@ func (t Train) check() []fault {
 		oneOf(s, "sources", "human", "proxy")
 	}
 	want(len(t.Sources) > 0, "sources", "empty: want human, proxy or both")
-	want(t.HumanWeight > 0, "human_weight", "%g: want more than 0", t.HumanWeight)
-	want(t.ProxyWeight >= 0 && t.ProxyWeight < t.HumanWeight, "proxy_weight", "%g: want 0 or more and less than train.human_weight (%g)", t.ProxyWeight, t.HumanWeight)
+	between(t.HumanWeight, minWeight, maxWeight, "human_weight")
+	want(t.ProxyWeight == 0 || t.ProxyWeight >= minWeight && t.ProxyWeight < t.HumanWeight, "proxy_weight", "%g: want 0, or %g or more and less than train.human_weight (%g)", t.ProxyWeight, minWeight, t.HumanWeight)
 	between(t.MinProxyConfidence, 0, 1, "min_proxy_confidence")
 	between(t.Disagreement, 0, 1, "disagreement")
 	atLeast(t.Replay, -1, "replay")
@@ -128,9 +135,9 @@ func (t Train) check() []fault {
 	oneOf(t.Balance, "balance", "none", "sqrt", "equal")
 	oneOf(t.BalanceBy, "balance_by", "weights", "samples")
 	out = append(out, t.checkNetwork()...)
-	atLeast(t.Epochs, 1, "epochs")
-	atLeast(t.Batch, 1, "batch")
-	atLeast(t.Patience, 1, "patience")
+	between(float64(t.Epochs), 1, 100_000, "epochs")
+	between(float64(t.Batch), 1, 8192, "batch")
+	atLeast(t.Patience, 0, "patience")
 	atLeast(t.Active.MaxProduction, 0, "active.max_production")
 	oneOf(t.Active.Prefer, "active.prefer", "uncertain", "surprising")
 	between(t.Active.Random, 0, 1, "active.random")
@@ -138,23 +145,21 @@ func (t Train) check() []fault {
 	want(q.Folds == 0 || q.Folds >= 2 && q.Folds <= 20, "quality.folds", "%d: want 0 (no check) or 2 to 20", q.Folds)
 	want(q.Epochs >= 1 && q.Epochs <= 1000, "quality.epochs", "%d: want 1 to 1000", q.Epochs)
 	between(q.ProxyFactor, 0, 1, "quality.proxy_factor")
-	want(q.HumanFactor > 0 && q.HumanFactor <= 1, "quality.human_factor", "%g: want over 0 to 1: a person's label is never dropped", q.HumanFactor)
-	want(q.BaseFactor > 0 && q.BaseFactor <= 1, "quality.base_factor", "%g: want over 0 to 1", q.BaseFactor)
+	want(q.HumanFactor >= minWeight && q.HumanFactor <= 1, "quality.human_factor", "%g: want %g to 1: a person's label is never dropped", q.HumanFactor, minWeight)
+	between(q.BaseFactor, minWeight, 1, "quality.base_factor")
+	want(len(q.Weak) <= 100, "quality.weak", "%d slices: want at most 100", len(q.Weak))
 	for _, slice := range q.Weak {
-		by, value, _ := strings.Cut(slice, "=")
-		for part := range strings.SplitSeq(by, "+") {
-			want(value != "" && slices.Contains([]string{"class", "predicted", "source", "confidence"}, part), "quality.weak", "%q: want class=LABEL, predicted=LABEL, source=STRATUM, confidence=LOW-HIGH, or such joined by +", slice)
-		}
+		want(trainer.KnownSlice(slice), "quality.weak", "%q: want class=LABEL, predicted=LABEL, source=STRATUM, confidence=LOW-HIGH, or such joined by +", slice)
 	}
 	between(q.WeakFactor, 1, 100, "quality.weak_factor")
 	a := t.Augment
 	between(a.Share, 0, 1, "augment.share")
-	atLeast(a.Shift, 0, "augment.shift")
+	between(float64(a.Shift), 0, maxSide, "augment.shift")
 	between(a.Rotation, 0, 180, "augment.rotation")
 	want(a.Brightness >= 0 && a.Brightness < 1, "augment.brightness", "%g: want 0 to below 1", a.Brightness)
 	want(a.Contrast >= 0 && a.Contrast < 1, "augment.contrast", "%g: want 0 to below 1", a.Contrast)
 	want(a.Saturation >= 0 && a.Saturation < 1, "augment.saturation", "%g: want 0 to below 1", a.Saturation)
 	between(a.Noise, 0, 1, "augment.noise")
-	atLeast(a.Cutout, 0, "augment.cutout")
+	between(float64(a.Cutout), 0, maxSide, "augment.cutout")
 	return out
 }

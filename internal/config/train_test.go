@@ -65,3 +65,48 @@ func TestTrainSettingsAreReadAndJudged(t *testing.T) {
 		}
 	}
 }
+
+func TestEmptyListsAreTheUsualOnes(t *testing.T) {
+	for name, src := range map[string]Sources{
+		"file": {Lookup: none, File: write(t, "train:\n  filters: []\n  dense:\n")},
+		"environment": {Lookup: func(name string) (string, bool) {
+			return "", strings.HasPrefix(name, "DRIFTGATE_TRAIN_FILTERS") || name == "DRIFTGATE_TRAIN_DENSE"
+		}},
+		"flags": {Lookup: none, Flags: map[string]string{"train.filters": "", "train.dense": "[]"}},
+	} {
+		if c, _, err := Load(src); err != nil || c.Train.Filters != nil || c.Train.Dense != nil {
+			t.Errorf("%s: %v %v, %v", name, c.Train.Filters, c.Train.Dense, err)
+		}
+	}
+}
+
+func TestClassWeightsAreWrittenInThreeWays(t *testing.T) {
+	for name, src := range map[string]Sources{
+		"list":     {Lookup: none, File: write(t, "train:\n  class_weights: [Shirt=2, T-shirt/top=0.5]\n")},
+		"map":      {Lookup: none, File: write(t, "train:\n  class_weights: {Shirt: 2, T-shirt/top: 0.5}\n")},
+		"block":    {Lookup: none, File: write(t, "train:\n  class_weights:\n    Shirt: 2\n    T-shirt/top: 0.5\n")},
+		"flag":     {Lookup: none, Flags: map[string]string{"train.class_weights": "Shirt=2,T-shirt/top=0.5"}},
+		"brackets": {Lookup: none, Flags: map[string]string{"train.class_weights": "[Shirt=2, T-shirt/top=0.5]"}},
+	} {
+		c, _, err := Load(src)
+		if f := c.Train.ClassFactors(); err != nil || len(f) != 2 || f["Shirt"] != 2 || f["T-shirt/top"] != 0.5 {
+			t.Errorf("%s: %v, %v", name, f, err)
+		}
+	}
+	if c, _, err := Load(Sources{Lookup: none, File: write(t, "train:\n  class_weights:\n    Shirt: 2\n")}); err != nil || c.Train.ClassFactors()["Shirt"] != 2 {
+		t.Errorf("a map of one: %v, %v", c.Train.ClassWeights, err)
+	}
+	for text, want := range map[string]string{
+		"class_weights: {Shirt: heavy}":  `train.class_weights: "Shirt=heavy": want LABEL=FACTOR`,
+		"class_weights: {Shirt: [1, 2]}": "train.class_weights: want a value, or a list of values",
+		"class_weights: {Shirt: {a: 2}}": "train.class_weights: want a value, or a list of values",
+		"hidden: {first: 2}":             "train.hidden: want a value, or a list of values",
+		"epochs: {first: 2}":             "train.epochs: want a value, or a list of values",
+		"class_weight: {Shirt: 2}":       "unknown key train.class_weight; did you mean train.class_weights?",
+	} {
+		_, _, err := Load(Sources{Lookup: none, File: write(t, "train:\n  "+text+"\n")})
+		if err == nil || !strings.Contains(err.Error(), ":2: "+want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}

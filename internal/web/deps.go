@@ -153,7 +153,7 @@ type Pipelines interface {
 // TrainRequest asks for a training run.
 type TrainRequest struct {
 	Dataset string          `json:"dataset,omitempty" doc:"reference of a dataset in the datasets bucket, name@fingerprint; empty means the newest" maxLength:"200"`
-	Options json.RawMessage `json:"options,omitempty" doc:"the trainer's options; each missing one has its default"`
+	Options json.RawMessage `json:"options,omitempty" doc:"the trainer's options; each missing one is as configured"`
 	Promote bool            `json:"promote,omitempty" doc:"promote the artifact without the gate; refused when a champion serves already, unless it is the first"`
 }
 
