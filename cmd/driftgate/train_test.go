@@ -230,7 +230,7 @@ func TestTheLastLineOfARunThatIsNotDone(t *testing.T) {
 	failed := errors.New("run train-1 failed: it diverged")
 	var out bytes.Buffer
 	text := progressShower{w: &out, form: "lines"}
-	if err := text.fault("train-1", "failed", failed); err != failed || out.Len() != 0 {
+	if err := text.fault("train-1", "failed", failed); !errors.Is(err, failed) || errors.As(err, new(toldError)) || out.Len() != 0 {
 		t.Errorf("text: %v, %q", err, out.String())
 	}
 	program := progressShower{w: &out, form: "json"}
