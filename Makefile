@@ -38,8 +38,9 @@ check: ## what CI asks before it tests: format, vet, lint, floors, race detector
 	cd internal/kernel/gen && $(GO) vet ./... && $(GO) run . -check
 	$(GO) vet -tags bench ./internal/network/bench
 	CGO_ENABLED=1 $(GO) test -race -short $(RACEPKGS)
+	CGO_ENABLED=1 $(GO) test -race -run 'Resume|Interrupted|HeadLearns' ./trainer # batches are prepared beside the step
 
-RACEPKGS ?= ./internal/serving/... ./internal/labelling/... ./internal/objstore/... ./internal/registry/... ./internal/ledger/... ./internal/trigger/... ./internal/pipeline/... ./internal/engine/... ./evaluator/... ./internal/web/... ./metrics/... ./internal/kernel/... ./internal/network/... ./trainer/...
+RACEPKGS ?= ./internal/serving/... ./internal/labelling/... ./internal/objstore/... ./internal/registry/... ./internal/ledger/... ./internal/trigger/... ./internal/pipeline/... ./internal/engine/... ./evaluator/... ./internal/web/... ./metrics/... ./internal/kernel/... ./internal/network/...
 
 lint: $(GOLANGCI)
 	$(GOLANGCI) run ./...

@@ -94,6 +94,7 @@ func (p *product) grid(u *micro, panels, tasks int) (columns, rows int) {
 }
 
 // check panics when a slice is too short, before assembly reads behind its end.
+// It does not read c, of which others may write their part.
 func (p *product) check() {
 	if p.k > 0 {
 		_ = p.a.Data[p.a.offset(p.m-1, p.k-1)]
@@ -101,7 +102,7 @@ func (p *product) check() {
 			_ = p.b.Data[p.b.offset(p.k-1, p.n-1)]
 		}
 	}
-	_ = p.c[(p.m-1)*p.stride+p.n-1]
+	_ = p.c[(p.m-1)*p.stride+p.n:]
 	if p.e.Bias != nil {
 		_ = p.e.Bias[p.n-1]
 	}
