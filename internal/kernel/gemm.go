@@ -53,7 +53,7 @@ func Gemm(m, n, k int, a, b Operand, c []float32, stride int, e Epilogue) {
 	p.run()
 }
 
-// Packed is a right factor laid out for [GemmPacked], worth making when many
+// Packed is a right factor laid out for [Packed.Columns] and [GemmPacked], worth making when many
 // products share it: the weights of a layer that serves. Products with it take
 // the path on which it was packed.
 type Packed struct {

@@ -14,9 +14,7 @@ import (
 // cost more than a small step itself. The operators know their buffers, so that
 // nothing is left for it to do.
 type Program struct {
-	ws    *Workspace
-	x     *G.Node
-	size  int
+	size  int // of the input, values
 	steps []step
 }
 
@@ -39,7 +37,7 @@ type link struct {
 // in the order in which they were applied: none can be applied before what it
 // reads.
 func NewProgram(ws *Workspace, x *G.Node) (*Program, error) {
-	p := &Program{ws: ws, x: x, size: x.Shape().TotalSize()}
+	p := &Program{size: x.Shape().TotalSize()}
 	for _, l := range ws.links {
 		if l.op.slot != noSlot {
 			l.op.data = ws.gradient(l.op.slot)[:l.op.shape.TotalSize()]
