@@ -109,13 +109,16 @@ func (r *round) closes(t *testing.T) {
 	served := time.Now()
 	// The alert resolves when the old champion's figure is gone; that the new
 	// one is better is another matter, and shows when it has labels of its own.
+	// The old one is right about turned garments one time in eight; the new one,
+	// which has learnt from some seconds of them, about six times in ten. Half of
+	// what it was before lies between, however little of the fall was seen.
 	var back float64
 	look(t, pace, 2*time.Minute, "the alert resolves and the accuracy is back", func() bool {
 		if r.hops.resolves == 0 && r.state(t, below) != "firing" {
 			r.hops.resolves = time.Since(served)
 		}
 		v, ok := r.figure(t)
-		if back = v; r.hops.recovers == 0 && ok && v > (r.quiet+r.floor)/2 {
+		if back = v; r.hops.recovers == 0 && ok && v > r.quiet/2 {
 			r.hops.recovers = time.Since(served)
 		}
 		return r.hops.resolves > 0 && r.hops.recovers > 0
