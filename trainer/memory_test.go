@@ -42,7 +42,7 @@ func TestTrainingOnFashionMNISTNeedsLittleMemory(t *testing.T) {
 		{"mlp", 200, func(o *Options) { o.Hidden = []int{512, 512} }},
 		{"mlp, labels checked", 200, func(o *Options) { o.Quality.Folds, o.Quality.Epochs = 2, 1 }},
 		{"cnn", 200, func(o *Options) { o.Model, o.LearningRate = network.FamilyCNN, 0.05 }},
-		{"cnn of three normed blocks, 128 a step, varied, adam", 230, func(o *Options) {
+		{"cnn of three normed blocks, 128 a step, varied, adam", 200, func(o *Options) {
 			o.Model, o.Filters, o.BatchNorm, o.Dropout, o.Batch = network.FamilyCNN, []int{32, 64, 128}, true, 0.3, 128
 			o.Optimiser, o.LearningRate, o.MaxNorm = Adam, 0.002, 0
 			o.Augment = dataset.Augmentation{Share: 1, Shift: 2, Flip: true}

@@ -29,12 +29,18 @@ func (w Window) Padded() int {
 
 // Pad copies an image into dst, of Padded values, with its border of zeros.
 func (w Window) Pad(dst, src []float32) {
+	w.PadWith(dst, src, func(dst, src []float32) { copy(dst, src) })
+}
+
+// PadWith is Pad with fill in place of the copy: it gets one row of pixels at a
+// time, and where they belong.
+func (w Window) PadWith(dst, src []float32, fill func(dst, src []float32)) {
 	line, row := (w.Width+2*w.Padding)*w.Channels, w.Width*w.Channels
 	clear(dst[:w.Padding*line])
 	at := w.Padding * line
 	for y := range w.Height {
 		clear(dst[at : at+w.Padding*w.Channels])
-		copy(dst[at+w.Padding*w.Channels:][:row], src[y*row:][:row])
+		fill(dst[at+w.Padding*w.Channels:][:row], src[y*row:][:row])
 		clear(dst[at+w.Padding*w.Channels+row : at+line])
 		at += line
 	}

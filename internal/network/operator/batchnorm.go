@@ -28,10 +28,12 @@ type BatchNormOptions struct {
 // about the running mean, which keeps the digits of the variance.
 type batchNorm struct {
 	ws       *Workspace
+	out, in  *op // of the graph; in is nil when x is no operator's
 	o        BatchNormOptions
 	c        int
 	row      int       // values of a row
 	given    bool      // the layer before adds up the moments
+	put      bool      // the layer after applies it
 	values   int       // that each channel of the last run had
 	mean     []float64 // of the last run, and its biased variance
 	variance []float64
@@ -68,7 +70,29 @@ func BatchNorm(ws *Workspace, x, gamma, beta *G.Node, o BatchNormOptions) (*G.No
 	ws.norms = append(ws.norms, n)
 	out := ws.own("batchNorm", shape.Clone(), make([]float32, shape.TotalSize()), n.forward)
 	out.diff = n.backward
+	out.norm, n.out = n, out
+	n.in, _ = x.Op().(*op)
 	return out.layer(x, gamma, beta)
+}
+
+// putOff is the batch norm whose result x is, if that need not be written out:
+// whoever reads it image by image applies the batch norm to each while it is in
+// the cache ([batchNorm.apply]), forward and backward, and is given the values
+// before it in place of x. Of a batch's images this saves a copy, and the time
+// to write and read it.
+func putOff(x *G.Node) *batchNorm {
+	before, ok := x.Op().(*op)
+	if !ok || before.norm == nil || before.norm.in == nil || before.fed {
+		return nil
+	}
+	n := before.norm
+	n.put, before.data = true, n.in.data
+	return n
+}
+
+// apply normalises pixels by the moments of the run.
+func (n *batchNorm) apply(dst, src []float32) {
+	kernel.Affine(dst, src, n.scale, n.offset, len(src)/n.c, n.c, n.o.ReLU)
 }
 
 // begin clears the sums of block k; nil has none.
@@ -102,9 +126,10 @@ func (n *batchNorm) forward(out []float32, in [][]float32) {
 		n.scale[i], n.centre[i] = float32(scale), float32(n.mean[i])
 		n.offset[i] = float32(float64(beta[i]) - n.mean[i]*float64(n.scale[i]))
 	}
-	n.ws.each(values, func(_, a, b int) {
-		kernel.Affine(out[a*n.row:b*n.row], x[a*n.row:b*n.row], n.scale, n.offset, (b-a)*n.row/n.c, n.c, n.o.ReLU)
-	})
+	if n.put {
+		return
+	}
+	n.ws.each(values, func(_, a, b int) { n.apply(out[a*n.row:b*n.row], x[a*n.row:b*n.row]) })
 }
 
 // commit moves the running statistics: by the mean and the unbiased variance.

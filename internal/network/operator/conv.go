@@ -24,6 +24,7 @@ type conv struct {
 	o         ConvOptions
 	depthwise bool
 	bias      bool
+	before    *batchNorm // is applied to each image when it is padded
 	after     *batchNorm // gets the moments of each image while it is in the cache
 	z         []float32  // with Pool, what is pooled
 
@@ -68,6 +69,9 @@ func (c *conv) build(name string, x, w, b *G.Node) (*G.Node, error) {
 	op := c.ws.own(name, shape, make([]float32, shape.TotalSize()), c.forward)
 	op.diff = c.backward
 	op.conv = c
+	if !c.pointwise() { // a product takes all images at once
+		c.before = putOff(x)
+	}
 	return op.layer(in...)
 }
 
@@ -204,10 +208,14 @@ const cached = 1 << 16
 
 // padded is image i of x with its border.
 func (c *conv) padded(scratch, x []float32, i int) []float32 {
-	image := x[i*c.win.In():][:c.win.In()]
-	if c.win.Padding == 0 {
+	image, scratch := x[i*c.win.In():][:c.win.In()], scratch[:c.win.Padded()]
+	switch {
+	case c.before != nil:
+		c.win.PadWith(scratch, image, c.before.apply)
+	case c.win.Padding == 0:
 		return image
+	default:
+		c.win.Pad(scratch, image)
 	}
-	c.win.Pad(scratch[:c.win.Padded()], image)
-	return scratch[:c.win.Padded()]
+	return scratch
 }

@@ -47,6 +47,7 @@ type op struct {
 	value *tensor.Dense
 	fed   bool  // feeds another operator
 	conv  *conv // of a convolution: batch norm asks it for moments
+	norm  *batchNorm
 
 	run  func(out []float32, in [][]float32)
 	wrt  []bool

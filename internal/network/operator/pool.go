@@ -28,19 +28,32 @@ func MaxPool(ws *Workspace, x *G.Node, k, stride int) (*G.Node, error) {
 	height, width = win.Out()
 	in, out := win.In(), win.Output()
 	shape := tensor.Shape{ws.batch, height, width, channels}
-	o := ws.own("maxPool", shape, make([]float32, shape.TotalSize()), func(y []float32, v [][]float32) {
+	before := putOff(x)
+	if before != nil {
+		ws.reserve(in, 0, 0)
+	}
+	// images calls f with each image, normalised where that was put off.
+	images := func(x []float32, f func(i int, image []float32)) {
 		ws.each(ws.rows*in, func(_, a, b int) {
+			scratch := ws.borrow()
+			defer ws.giveBack(scratch)
 			for i := a; i < b; i++ {
-				win.MaxPool(y[i*out:][:out], v[0][i*in:][:in])
+				image := x[i*in:][:in]
+				if before != nil {
+					before.apply(scratch[:in], image)
+					image = scratch[:in]
+				}
+				f(i, image)
 			}
 		})
+	}
+	o := ws.own("maxPool", shape, make([]float32, shape.TotalSize()), func(y []float32, v [][]float32) {
+		images(v[0], func(i int, image []float32) { win.MaxPool(y[i*out:][:out], image) })
 	})
 	o.diff = func(nodes G.Nodes, y, grad *G.Node) (G.Nodes, error) {
 		dx, err := ws.inSlot("maxPoolGrad", nodes[0].Shape().Clone(), 1-slotOf(grad), func(dx []float32, v [][]float32) {
-			ws.each(ws.rows*in, func(_, a, b int) {
-				for i := a; i < b; i++ {
-					win.MaxPoolGrad(dx[i*in:][:in], v[2][i*out:][:out], v[0][i*in:][:in], v[1][i*out:][:out])
-				}
+			images(v[0], func(i int, image []float32) {
+				win.MaxPoolGrad(dx[i*in:][:in], v[2][i*out:][:out], image, v[1][i*out:][:out])
 			})
 		}).apply(nodes[0], y, grad)
 		return G.Nodes{dx}, err
