@@ -31,7 +31,6 @@ func learn(t testing.TB, set dataset.Set, seed uint64, epochs int, relabel func(
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	order := rng.Perm(set.Train.Len())
 	for epoch := range epochs {
 		rate := .05 * (1 - float64(epoch)/float64(epochs)) // ends at rest: what another epoch adds is little

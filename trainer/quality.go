@@ -137,7 +137,6 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 	if err != nil {
 		return err
 	}
-	defer func() { _ = l.Close() }() // frees memory, keeps nothing
 	epochs := cmp.Or(o.Quality.Epochs, checkEpochs)
 	steps := (len(learn) + checkBatch - 1) / checkBatch
 	b := network.Batch{Inputs: make([]float32, checkBatch*m.pre.Size())}

@@ -110,7 +110,6 @@ func (s *searching) train(ctx context.Context, k int) error {
 	if err == nil {
 		err = t.until(ctx, s.plan[s.standing.Round].epochs)
 		*trial = account(*trial, t.state)
-		err = errors.Join(err, t.learner.Close())
 	}
 	switch {
 	case err == nil:

@@ -146,13 +146,8 @@ func newTraining(job Job, key string, m *material, progress func(Progress)) (*tr
 	return t, nil
 }
 
-// close frees what only learning needs; it keeps nothing.
-func (t *training) close() {
-	if t.learner != nil {
-		_ = t.learner.Close()
-	}
-	t.learner, t.feed = nil, nil
-}
+// close lets go of what only learning needs, so that its memory can be had again.
+func (t *training) close() { t.learner, t.feed = nil, nil }
 
 // learns is the part of the network whose weights move: all of it, or the head.
 func (t *training) learns() network.Spec {

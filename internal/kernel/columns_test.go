@@ -17,16 +17,16 @@ func TestColumnsOfAProductAreThoseOfTheWhole(t *testing.T) {
 				a, b, bias := drawn(m*k, rng), drawn(k*n, rng), drawn(n, rng)
 				packed, e := Pack(k, n, Operand{Data: b, Stride: n}), Epilogue{Bias: bias, ReLU: true}
 				want, got := make([]float32, m*n), make([]float32, m*n)
-				GemmPacked(m, Operand{Data: a, Stride: k}, packed, want, n, e)
+				Gemm(m, n, k, Operand{Data: a, Stride: k}, Operand{Data: b, Stride: n}, want, n, e)
 				for from := 0; from < n; from += packed.Panel() {
 					packed.Columns(m, Operand{Data: a, Stride: k}, got, n, e, from, min(n, from+packed.Panel()))
 				}
 				if !slices.Equal(got, want) {
-					t.Error(fmt.Sprint(shape), ": panel by panel gives other bits than at once")
+					t.Error(fmt.Sprint(shape), ": panel by panel with the packed factor gives other bits than at once without")
 				}
 				for i := range m {
 					row := make([]float32, n)
-					GemmPacked(1, Operand{Data: a[i*k:], Stride: k}, packed, row, n, e)
+					packed.Columns(1, Operand{Data: a[i*k:], Stride: k}, row, n, e, 0, n)
 					if !slices.Equal(row, want[i*n:(i+1)*n]) {
 						t.Error(fmt.Sprint(shape), ": a row alone has other bits than among others")
 					}

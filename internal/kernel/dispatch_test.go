@@ -84,7 +84,7 @@ func TestPackedFactorOutlivesItsPath(t *testing.T) {
 		for _, other := range Paths() {
 			restore := Force(other)
 			c := make([]float32, 3)
-			GemmPacked(1, Operand{Data: []float32{10, 1}, Stride: 2}, packed, c, 3, Epilogue{})
+			packed.Columns(1, Operand{Data: []float32{10, 1}, Stride: 2}, c, 3, Epilogue{}, 0, 3)
 			if c[0] != 14 || c[1] != 25 || c[2] != 36 {
 				t.Errorf("packed on %s, multiplied on %s: %v, want [14 25 36]", p, other, c)
 			}

@@ -53,7 +53,7 @@ func Gemm(m, n, k int, a, b Operand, c []float32, stride int, e Epilogue) {
 	p.run()
 }
 
-// Packed is a right factor laid out for [Packed.Columns] and [GemmPacked], worth making when many
+// Packed is a right factor laid out for [Packed.Columns], worth making when many
 // products share it: the weights of a layer that serves. Products with it take
 // the path on which it was packed.
 type Packed struct {
@@ -70,10 +70,4 @@ func Pack(k, n int, b Operand) *Packed {
 	p.data = make([]float32, panels*u.width*k)
 	packAll(p.data, u, k, n, b)
 	return p
-}
-
-// GemmPacked is [Gemm] with a packed right factor.
-func GemmPacked(m int, a Operand, b *Packed, c []float32, stride int, e Epilogue) {
-	p := product{m: m, n: b.n, k: b.k, a: a, packed: b.data, c: c, stride: stride, e: e, path: b.path}
-	p.run()
 }

@@ -61,7 +61,7 @@ func naive(m, n, k int, a, b Operand, c []float32, stride int, e Epilogue) (want
 
 type shape struct{ m, n, k int }
 
-// checkGemm compares Gemm and GemmPacked of a random product with the naive one.
+// checkGemm compares Gemm and Columns of a random product with the naive one.
 func checkGemm(t *testing.T, r *rand.Rand, s shape, aT, bT bool, e Epilogue) {
 	t.Helper()
 	a, b := operand(r, s.m, s.k, aT), operand(r, s.k, s.n, bT)
@@ -74,7 +74,7 @@ func checkGemm(t *testing.T, r *rand.Rand, s shape, aT, bT bool, e Epilogue) {
 	packed := append([]float32(nil), c...)
 	before := append([]float32(nil), c...)
 	Gemm(s.m, s.n, s.k, a, b, c, stride, e)
-	GemmPacked(s.m, a, Pack(s.k, s.n, b), packed, stride, e)
+	Pack(s.k, s.n, b).Columns(s.m, a, packed, stride, e, 0, s.n)
 	what := fmt.Sprintf("%+v a transposed %v, b transposed %v, accumulate %v, bias %v, relu %v", s, aT, bT, e.Accumulate, e.Bias != nil, e.ReLU)
 	for i := range c {
 		row, col := i/stride, i%stride
@@ -190,7 +190,7 @@ func TestRowsHaveTheSameBitsWhateverTheBatch(t *testing.T) {
 				some := Operand{a.Data[i*a.Stride:], a.Stride, false}
 				for name, f := range map[string]func(c []float32){
 					"plain":  func(c []float32) { Gemm(m, s.n, s.k, some, b, c, s.n, Epilogue{Bias: bias}) },
-					"packed": func(c []float32) { GemmPacked(m, some, packed, c, s.n, Epilogue{Bias: bias}) },
+					"packed": func(c []float32) { packed.Columns(m, some, c, s.n, Epilogue{Bias: bias}, 0, s.n) },
 				} {
 					c := make([]float32, m*s.n)
 					restore := withThreads(1 + r.IntN(4))
@@ -230,9 +230,9 @@ func TestProductsOnOneThreadAllocateNothing(t *testing.T) {
 		packed := Pack(100, 100, b)
 		w := Window{10, 10, 5, 21, 3, 1, 1}
 		for name, f := range map[string]func(){
-			"Gemm":       func() { Gemm(20, 100, 100, a, b, x, 100, Epilogue{Bias: bias}) },
-			"GemmPacked": func() { GemmPacked(20, a, packed, x, 100, Epilogue{Bias: bias}) },
-			"Conv":       func() { w.Conv(x, x, x, Epilogue{Bias: bias}, 0, 10) },
+			"Gemm":    func() { Gemm(20, 100, 100, a, b, x, 100, Epilogue{Bias: bias}) },
+			"Columns": func() { packed.Columns(20, a, x, 100, Epilogue{Bias: bias}, 0, 100) },
+			"Conv":    func() { w.Conv(x, x, x, Epilogue{Bias: bias}, 0, 10) },
 		} {
 			if n := testing.AllocsPerRun(100, f); n > 0 {
 				t.Errorf("%s allocates %g times", name, n)

@@ -73,7 +73,7 @@ func TestGemmStaysWithinItsSlices(t *testing.T) {
 				c := guarded(t, r, s.m*s.n, behind)
 				e := Epilogue{Bias: guarded(t, r, s.n, behind), Accumulate: r.IntN(2) == 0}
 				Gemm(s.m, s.n, s.k, a, b, c, s.n, e)
-				GemmPacked(s.m, a, Pack(s.k, s.n, b), c, s.n, e)
+				Pack(s.k, s.n, b).Columns(s.m, a, c, s.n, e, 0, s.n)
 			}()
 		}
 	})

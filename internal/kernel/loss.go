@@ -29,15 +29,8 @@ func SoftmaxCrossEntropy(dlogits, logits, target []float32) float64 {
 	return weight*math.Log(z) - product
 }
 
-// Exp writes the exponential of x, within 2 units in the last place of float32.
-// dst may be x.
-func Exp(dst, x []float32) {
-	if len(x) > 0 {
-		exps(dst[:len(x)], x, 0)
-	}
-}
-
-// exps writes exp(x - shift) and returns the sum.
+// exps writes exp(x - shift), within 2 units in the last place of float32, and
+// returns the sum. There is at least one value; dst may be x.
 func exps(dst, x []float32, shift float32) float64 {
 	switch active {
 	case AVX512:

@@ -40,7 +40,7 @@ func (p *product) run() {
 // divide gives parts to the workers. It takes a copy of the product, so that only
 // one that is divided is allocated.
 func (p product) divide(u *micro, panels, tasks int) {
-	if p.packed == nil && p.m >= manyRows*u.rows {
+	if p.m >= manyRows*u.rows {
 		s := borrow()
 		defer s.giveBack()
 		p.packed = s.floats(panels * u.width * p.k)

@@ -153,7 +153,6 @@ func trainedOn(t *testing.T, s Spec, n int, w Weights, x []float32) (_ Weights, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
 	if _, err := l.Step(Batch{Inputs: x, Labels: make([]int, n)}, Optimiser{Kind: SGD, LearningRate: 1e-9}); err != nil {
 		t.Fatal(err)
 	}

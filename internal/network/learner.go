@@ -181,9 +181,3 @@ func (l *Learner) Weights() Weights {
 
 // State copies the optimiser's state out, for a checkpoint.
 func (l *Learner) State() OptimiserState { return l.descent.state() }
-
-// Close lets go of the memory. The learner is of no use afterwards.
-func (l *Learner) Close() error {
-	l.graph, l.descent = nil, nil
-	return nil
-}

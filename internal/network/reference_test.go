@@ -136,7 +136,6 @@ func learner(t testing.TB, s Spec, batch int, w Weights, kind string, state Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
 	return l
 }
 

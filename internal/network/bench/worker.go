@@ -110,11 +110,6 @@ func (w *worker) answer(q request) (reply, error) {
 }
 
 func (w *worker) load(q request) error {
-	if w.learner != nil {
-		if err := w.learner.Close(); err != nil {
-			return err
-		}
-	}
 	*w = worker{q: q}
 	values, err := readNumbers(q.Weights, math.Float32frombits)
 	if err != nil {
