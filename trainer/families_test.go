@@ -35,6 +35,9 @@ func TestEveryFamilyIsTrainedAndCalibrated(t *testing.T) {
 			if c := m.Calibration; c.Temperature == 1 || c.ECEBefore <= 0 || c.ECEAfter <= 0 || c.ECEAfter > c.ECEBefore+0.03 || c.ECEAfter > 0.15 {
 				t.Errorf("calibration %+v", c)
 			}
+			if before, after := m.Metrics["test_ece_before"], m.Metrics["test_ece_after"]; before <= 0 || after <= 0 || after > before+0.05 || after > 0.2 {
+				t.Errorf("expected calibration error on the test split %.3f, calibrated %.3f", before, after)
+			}
 			c, err := network.NewClassifier(a)
 			if err != nil {
 				t.Fatal(err)

@@ -32,7 +32,7 @@ func (t *training) finish() (*network.Artifact, error) {
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := t.metrics()
+	metrics, err := t.metrics(calibration)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,9 @@ func (t *training) calibrate() (network.Calibration, error) {
 }
 
 // metrics are the manifest's figures: of the last epoch on the training
-// samples, of the best on the validation samples and on the base test set.
-func (t *training) metrics() (map[string]float64, error) {
+// samples, of the best on the validation samples and on the base test set. There
+// the calibration error is an honest one: the temperature was fitted elsewhere.
+func (t *training) metrics(c network.Calibration) (map[string]float64, error) {
 	out := map[string]float64{
 		"train_loss": t.state.TrainLoss, "train_accuracy": t.state.TrainAcc, "best_epoch": float64(t.state.BestEpoch),
 	}
@@ -100,6 +101,8 @@ func (t *training) metrics() (map[string]float64, error) {
 		labels[i] = int(l)
 	}
 	out["test_accuracy"] = weightedAccuracy(logits, labels, nil, t.spec.Classes)
+	out["test_ece_before"] = network.CalibrationError(logits, labels, t.spec.Classes, 1)
+	out["test_ece_after"] = network.CalibrationError(logits, labels, t.spec.Classes, c.Temperature)
 	return out, nil
 }
 

@@ -116,6 +116,7 @@ func (r recipe) reach(t *testing.T, set dataset.Set, seed uint64) {
 	took := time.Since(began)
 	m := a.Manifest
 	t.Logf("%s, seed %d: test accuracy %.4f in %s, %.0f samples/s, %d epochs, %v", r.name, seed, m.Metrics["test_accuracy"], took.Round(time.Second), fastest, m.Epochs, m.Spec)
+	t.Logf("expected calibration error on the test split %.4f, %.4f with the temperature %.3f", m.Metrics["test_ece_before"], m.Metrics["test_ece_after"], m.Calibration.Temperature)
 	if python := os.Getenv("DRIFTGATE_PYTORCH"); python != "" {
 		r.besidePyTorch(t, python, set, job.Options, m)
 	}
