@@ -81,12 +81,13 @@ const (
 	Surprising = "surprising" // the label was least likely by the model's answer: sure and wrong first, sure and right last
 )
 
-// Quality looks for wrong labels by cross-validation with a short training
-// ([estimate.ConfidentLearning]), and gives slices known to be weak more weight.
+// Quality looks for wrong labels by cross-validation with short trainings of the
+// same network ([estimate.ConfidentLearning]), and gives slices known to be weak
+// more weight.
 // Samples that a user flagged or corrected and nobody labelled are never used.
 type Quality struct {
 	Folds       int      `json:"folds,omitempty"`        // 2 to 20; 0 does not check
-	Epochs      int      `json:"epochs,omitempty"`       // of the short training; 0 is 4
+	Epochs      int      `json:"epochs,omitempty"`       // of each short training; 0 is a quarter of the training's, at least 4
 	ProxyFactor float64  `json:"proxy_factor,omitempty"` // weight of a suspect proxy label times this, 0 to 1; 0 drops it
 	HumanFactor float64  `json:"human_factor,omitempty"` // likewise of a human label, over 0 to 1: it is never dropped; 1 only reports it
 	BaseFactor  float64  `json:"base_factor,omitempty"`  // likewise of a base sample
@@ -134,7 +135,7 @@ func DefaultOptions() Options {
 		Descent:    Descent{Optimiser: SGD, LearningRate: 0.1, Schedule: Cosine, Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4},
 		Labelling:  Labelling{HumanWeight: 3, ProxyWeight: 0.05, MinProxyConfidence: 0.95},
 		Active:     Active{Prefer: Uncertain, Random: 0.2},
-		Quality:    Quality{Epochs: 4, HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},
+		Quality:    Quality{HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},
 		Augment:    dataset.Augmentation{Share: 0.5},
 		Sampling:   Sampling{Replay: 6000, ReplayBy: ByShare, Balance: None, BalanceBy: ByWeights},
 		Evaluation: Evaluation{Holdout: 0.3, Validation: 0.1},

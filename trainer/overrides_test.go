@@ -27,7 +27,7 @@ func TestMergingChangesNothingOfWhatItBeganWith(t *testing.T) {
 	if want := full(); !reflect.DeepEqual(o, want) {
 		t.Errorf("the options became %+v\nwant %+v", o, want)
 	}
-	if got.Hidden[0] != 7 || len(got.Hidden) != 1 || got.Epochs != 3 || got.Batch != o.Batch || got.Quality.Weak[0] != "class=Dress" || got.ClassWeights["Bag"] != 9 || got.Quality.Epochs != o.Quality.Epochs {
+	if got.Hidden[0] != 7 || len(got.Hidden) != 1 || got.Epochs != 3 || got.Batch != o.Batch || got.Quality.Weak[0] != "class=Dress" || got.ClassWeights["Bag"] != 9 || got.Quality.WeakFactor != o.Quality.WeakFactor {
 		t.Errorf("merged %+v", got)
 	}
 	for _, nothing := range []string{"", "{}", "null"} {

@@ -14,22 +14,14 @@ import (
 	"driftgate/internal/network"
 )
 
-// The short training of the label check: one narrow hidden layer.
-const (
-	checkHidden   = 64
-	checkEpochs   = 4
-	checkBatch    = 64
-	checkRate     = 0.1
-	checkMomentum = 0.9
-	checkNorm     = 0.5
-	maxChecked    = 50_000_000 // probabilities held at once
-)
+const maxChecked = 50_000_000 // probabilities held at once
 
 // check looks for labels that are probably wrong: every sample is judged by a
-// model that learned from the other folds only, and a label against which that
-// model is confident is a suspect (Northcutt et al., 2021). Proxy labels that
-// are suspect are dropped or lowered; those of people and of the base dataset
-// are reported and, if wished, lowered.
+// model that learned from the other folds only, the network of the training in a
+// quarter of its epochs, and a label against which that model is confident is a
+// suspect (Northcutt et al., 2021). Proxy labels that are suspect are dropped or
+// lowered; those of people and of the base dataset are reported and, if wished,
+// lowered.
 func (m *material) check(ctx context.Context, o Options, progress func(Progress)) error {
 	q := o.Quality
 	if q.Folds == 0 {
@@ -129,17 +121,20 @@ func (m *material) crossValidate(ctx context.Context, o Options, progress func(P
 	return out, nil
 }
 
-// judgeFold trains briefly on learn and writes the probabilities of judge.
+// judgeFold trains briefly on learn, from scratch, as the training itself will
+// but without augmentation and smoothing, and writes the probabilities of judge.
 func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, judge []int, out [][]float64) error {
-	spec := network.MLP(network.Flat(m.pre.Size()), []int{checkHidden}, len(m.base.Classes))
+	spec, batch := o.spec(m.base), max(1, min(o.Batch, len(learn)))
 	rng := rand.New(rand.NewPCG(o.Seed, streamCheck+uint64(fold)))
-	l, err := network.NewLearner(spec, checkBatch, network.NewWeights(spec, rng), network.SGD, network.OptimiserState{})
+	l, err := network.NewLearner(spec, batch, network.NewWeights(spec, rng), o.kind(), network.OptimiserState{})
 	if err != nil {
 		return err
 	}
-	epochs := cmp.Or(o.Quality.Epochs, checkEpochs)
-	steps := (len(learn) + checkBatch - 1) / checkBatch
-	b := network.Batch{Inputs: make([]float32, checkBatch*m.pre.Size())}
+	epochs := cmp.Or(o.Quality.Epochs, max(4, o.Epochs/4))
+	descent := o.Descent
+	descent.Warmup = min(o.Warmup, epochs/4)
+	steps := (len(learn) + batch - 1) / batch
+	b := network.Batch{Inputs: make([]float32, batch*m.pre.Size())}
 	levels := m.pre.Levels()
 	for e := range epochs {
 		rng.Shuffle(len(learn), func(i, j int) { learn[i], learn[j] = learn[j], learn[i] })
@@ -147,10 +142,9 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 			if err := ctx.Err(); err != nil {
 				return fmt.Errorf("stopped: %w", context.Cause(ctx))
 			}
-			done := (float64(e) + float64(step)/float64(steps)) / float64(epochs)
-			sgd := network.Optimiser{LearningRate: falling(checkRate, done), Momentum: checkMomentum, MaxNorm: checkNorm}
-			m.batch(&b, levels, learn[step*checkBatch:min(len(learn), (step+1)*checkBatch)])
-			if _, err := l.Step(b, sgd); err != nil {
+			m.batch(&b, levels, learn[step*batch:min(len(learn), (step+1)*batch)])
+			b.Seed = rng.Uint64()
+			if _, err := l.Step(b, descent.optimiser(descent.rate(e, epochs, step, steps))); err != nil {
 				return err
 			}
 		}

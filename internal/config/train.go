@@ -62,7 +62,7 @@ type Active struct {
 // Quality is how a retraining looks for wrong labels and weak slices.
 type Quality struct {
 	Folds       int      `key:"folds" doc:"parts of the cross-validation that looks for wrong labels, 2 to 20; 0 does not look"`
-	Epochs      int      `key:"epochs" doc:"epochs of its short trainings"`
+	Epochs      int      `key:"epochs" doc:"epochs of its short trainings; 0 is a quarter of train.epochs, at least 4: with five folds the check takes as long as the training"`
 	ProxyFactor float64  `key:"proxy_factor" doc:"the weight of a suspect proxy label is multiplied with this; 0 drops it"`
 	HumanFactor float64  `key:"human_factor" doc:"likewise of a suspect human label, which is never dropped; 1 only reports it"`
 	BaseFactor  float64  `key:"base_factor" doc:"likewise of a suspect sample of the base dataset"`
@@ -91,7 +91,7 @@ func defaultTrain() Train {
 		Model: "mlp", Hidden: []int{128, 64}, Convs: 1, Width: 1, Epochs: 15, Batch: 64, Patience: 5, Seed: 1,
 		Optimiser: "sgd", LearningRate: 0.1, Schedule: "cosine", Momentum: 0.9, MaxNorm: 0.5, WeightDecay: 1e-4,
 		Active:  Active{Prefer: "uncertain", Random: 0.2},
-		Quality: Quality{Epochs: 4, HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},
+		Quality: Quality{HumanFactor: 1, BaseFactor: 1, WeakFactor: 2},
 		Augment: Augment{Share: 0.5},
 	}
 }
@@ -143,7 +143,7 @@ func (t Train) check() []fault {
 	between(t.Active.Random, 0, 1, "active.random")
 	q := t.Quality
 	want(q.Folds == 0 || q.Folds >= 2 && q.Folds <= 20, "quality.folds", "%d: want 0 (no check) or 2 to 20", q.Folds)
-	want(q.Epochs >= 1 && q.Epochs <= 1000, "quality.epochs", "%d: want 1 to 1000", q.Epochs)
+	want(q.Epochs >= 0 && q.Epochs <= 1000, "quality.epochs", "%d: want 0 (a quarter of train.epochs, at least 4) to 1000", q.Epochs)
 	between(q.ProxyFactor, 0, 1, "quality.proxy_factor")
 	want(q.HumanFactor >= minWeight && q.HumanFactor <= 1, "quality.human_factor", "%g: want %g to 1: a person's label is never dropped", q.HumanFactor, minWeight)
 	between(q.BaseFactor, minWeight, 1, "quality.base_factor")

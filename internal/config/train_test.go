@@ -51,7 +51,7 @@ func TestTrainSettingsAreReadAndJudged(t *testing.T) {
   balance: fair
   balance_by: hand
   active: {max_production: -1, prefer: best, random: 3}
-  quality: {folds: 1, epochs: 0, proxy_factor: 2, human_factor: 0, base_factor: 0, weak: [shoes], weak_factor: 0.5}
+  quality: {folds: 1, epochs: -1, proxy_factor: 2, human_factor: 0, base_factor: 0, weak: [shoes], weak_factor: 0.5}
   augment: {share: 2, shift: -1, rotation: 200, brightness: 1, contrast: 1, saturation: 1, noise: 2, cutout: -1}
 `)})
 	if err == nil {
