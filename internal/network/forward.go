@@ -61,10 +61,12 @@ func (p *plan) run(in samples, n int, logits, features []float32) {
 var predictions atomic.Int32
 
 // The work that is worth another thread, multiplications: of a batch, and of a
-// sample by itself, whose layers have to wait for each other.
+// sample by itself, whose layers have to wait for each other. To wake a thread
+// takes some microseconds: with 0.7 million multiplications, 30 µs, two threads
+// were no faster than one.
 const (
 	parallelWork = 1 << 18
-	sharedWork   = 1 << 18
+	sharedWork   = 1 << 20
 )
 
 // task answers the samples from to before to, one block after the other, each
