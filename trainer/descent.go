@@ -2,9 +2,11 @@ package trainer
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 
+	dg "driftgate"
 	"driftgate/internal/network"
 )
 
@@ -62,6 +64,15 @@ func (d Descent) advice() string {
 		return fmt.Sprintf("the likely cause is a learning_rate of %g for adam, which wants 0.0001 to 0.01", d.LearningRate)
 	}
 	return fmt.Sprintf("the likely cause is a learning_rate of %g with momentum %g: try a tenth of it", d.LearningRate, d.Momentum)
+}
+
+// explain adds the place, counted from 0, and the likely cause to a loss that is
+// no number any more.
+func (d Descent) explain(err error, epoch, step, steps int) error {
+	if !errors.Is(err, network.ErrDiverged) {
+		return fmt.Errorf("epoch %d, step %d: %w", epoch+1, step+1, err)
+	}
+	return fmt.Errorf("epoch %d, step %d of %d: %w: %s: %w", epoch+1, step+1, steps, err, d.advice(), dg.ErrInvalid)
 }
 
 // rate is the learning rate of a step of an epoch, both from 0.

@@ -145,7 +145,7 @@ func (m *material) judgeFold(ctx context.Context, o Options, fold int, learn, ju
 			m.batch(&b, levels, learn[step*batch:min(len(learn), (step+1)*batch)])
 			b.Seed = rng.Uint64()
 			if _, err := l.Step(b, descent.optimiser(descent.rate(e, epochs, step, steps))); err != nil {
-				return err
+				return descent.explain(err, e, step, steps)
 			}
 		}
 	}

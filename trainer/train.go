@@ -233,7 +233,7 @@ func (t *training) epoch(ctx context.Context) error {
 		}
 		st, err := t.step(b, step, o.optimiser(rate))
 		if err != nil {
-			return t.explain(err, step, steps)
+			return fmt.Errorf("trainer: %w", o.explain(err, s.Epoch, step, steps))
 		}
 		loss, correct, weight = loss+st.Loss*st.Weight, correct+st.Correct, weight+st.Weight
 		t.seen, varied = t.seen+len(b.labels), varied+b.varied
@@ -264,15 +264,7 @@ func stepSeed(seed uint64, epoch, step int) uint64 {
 	return rand.NewPCG(seed^streamDropout<<32, uint64(epoch)<<32|uint64(step)).Uint64()
 }
 
-// explain adds place and likely cause to a loss that is no number any more.
-func (t *training) explain(err error, step, steps int) error {
-	if !errors.Is(err, network.ErrDiverged) {
-		return fmt.Errorf("trainer: epoch %d, step %d: %w", t.state.Epoch+1, step+1, err)
-	}
-	return fmt.Errorf("trainer: epoch %d, step %d of %d: %w: %s: %w", t.state.Epoch+1, step+1, steps, err, t.job.Options.advice(), dg.ErrInvalid)
-}
-
-// diverged says the same of an epoch that is over.
+// diverged is [Descent.explain] for an epoch that is over.
 func (t *training) diverged(err error) error {
 	return fmt.Errorf("trainer: after epoch %d: %w: %w: %s: %w", t.state.Epoch, network.ErrDiverged, err, t.job.Options.advice(), dg.ErrInvalid)
 }

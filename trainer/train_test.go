@@ -325,6 +325,14 @@ func TestFaultsThatStopATraining(t *testing.T) {
 			convolutional(&j.Options)
 			j.Options.Optimiser, j.Options.LearningRate, j.Options.MaxNorm, j.Options.Warmup = SGD, 1e6, 0, 0
 		}, network.ErrDiverged, "trainer: epoch 1, step "},
+		{"and in a check of labels", func(j *Job, _ *memory) {
+			checked(0.1)(&j.Options)
+			j.Options.LearningRate, j.Options.Momentum = 1e6, 0.9
+		}, network.ErrDiverged, "trainer: check labels: fold 1 of 5: epoch 2, step 4 of 5: network: step: loss is +Inf"},
+		{"which names the cause too", func(j *Job, _ *memory) {
+			checked(0.1)(&j.Options)
+			j.Options.LearningRate, j.Options.Momentum = 1e6, 0.9
+		}, dg.ErrInvalid, "the likely cause is a learning_rate of 1e+06"},
 		{"a network larger than any here", func(j *Job, _ *memory) { j.Options.Hidden = []int{8192, 8192, 8192} }, dg.ErrInvalid, "weights"},
 		{"more blocks than the images have room for", func(j *Job, _ *memory) {
 			convolutional(&j.Options)

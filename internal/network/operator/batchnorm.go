@@ -28,12 +28,12 @@ type BatchNormOptions struct {
 // about the running mean, which keeps the digits of the variance.
 type batchNorm struct {
 	ws       *Workspace
-	out, in  *op // of the graph; in is nil when x is no operator's
+	in       *op // what x comes from; nil when that is no operator
 	o        BatchNormOptions
 	c        int
 	row      int       // values of a row
 	given    bool      // the layer before adds up the moments
-	put      bool      // the layer after applies it
+	putOff   bool      // the layer after applies it
 	values   int       // that each channel of the last run had
 	mean     []float64 // of the last run, and its biased variance
 	variance []float64
@@ -70,7 +70,7 @@ func BatchNorm(ws *Workspace, x, gamma, beta *G.Node, o BatchNormOptions) (*G.No
 	ws.norms = append(ws.norms, n)
 	out := ws.own("batchNorm", shape.Clone(), make([]float32, shape.TotalSize()), n.forward)
 	out.diff = n.backward
-	out.norm, n.out = n, out
+	out.norm = n
 	n.in, _ = x.Op().(*op)
 	return out.layer(x, gamma, beta)
 }
@@ -86,7 +86,7 @@ func putOff(x *G.Node) *batchNorm {
 		return nil
 	}
 	n := before.norm
-	n.put, before.data = true, n.in.data
+	n.putOff, before.data = true, n.in.data
 	return n
 }
 
@@ -126,7 +126,7 @@ func (n *batchNorm) forward(out []float32, in [][]float32) {
 		n.scale[i], n.centre[i] = float32(scale), float32(n.mean[i])
 		n.offset[i] = float32(float64(beta[i]) - n.mean[i]*float64(n.scale[i]))
 	}
-	if n.put {
+	if n.putOff {
 		return
 	}
 	n.ws.each(values, func(_, a, b int) { n.apply(out[a*n.row:b*n.row], x[a*n.row:b*n.row]) })
