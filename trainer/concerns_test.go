@@ -242,15 +242,24 @@ func TestWrongLabelsAreFoundAndHandledBySource(t *testing.T) {
 		t.Errorf("account %+v", q)
 	}
 	left := slices.Concat(m.train.ids, m.valid.ids)
-	weights := slices.Concat(m.train.weights, m.valid.weights)
+	weights, lowest := slices.Concat(m.train.weights, m.valid.weights), 0
 	for _, s := range q.List {
 		i := slices.Index(left, s.ID)
 		if (s.Source == "proxy") != (i < 0) {
 			t.Errorf("%s (%s) is left in the set: %v", s.ID, s.Source, i >= 0)
 		}
-		if s.Source == "human" && weights[i] != 0.25 {
-			t.Errorf("%s, suspect, weighs %g, want 0.25", s.ID, weights[i])
+		if s.Source != "human" {
+			continue
 		}
+		if weights[i] < 0.25 || weights[i] > 1 {
+			t.Errorf("%s, suspect, weighs %g, want 0.25 to 1", s.ID, weights[i])
+		}
+		if weights[i] == 0.25 {
+			lowest++
+		}
+	}
+	if 2*lowest < q.Lowered {
+		t.Errorf("%d of %d suspect human labels weigh the least they may, want most", lowest, q.Lowered)
 	}
 }
 

@@ -88,7 +88,7 @@ const (
 type Quality struct {
 	Folds       int      `json:"folds,omitempty"`        // 2 to 20; 0 does not check
 	Epochs      int      `json:"epochs,omitempty"`       // of each short training; 0 is a quarter of the training's, at least 4
-	ProxyFactor float64  `json:"proxy_factor,omitempty"` // weight of a suspect proxy label times this, 0 to 1; 0 drops it
+	ProxyFactor float64  `json:"proxy_factor,omitempty"` // weight of a suspect proxy label times this or the label's odds, what is larger, 0 to 1; 0 drops it
 	HumanFactor float64  `json:"human_factor,omitempty"` // likewise of a human label, over 0 to 1: it is never dropped; 1 only reports it
 	BaseFactor  float64  `json:"base_factor,omitempty"`  // likewise of a base sample
 	Weak        []string `json:"weak,omitempty"`         // slices, named as the evaluator does: class=LABEL, source=STRATUM, confidence=LOW-HIGH, or joined by +; also predicted=LABEL
