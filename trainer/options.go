@@ -83,14 +83,15 @@ const (
 
 // Quality looks for wrong labels by cross-validation with short trainings of the
 // same network ([estimate.ConfidentLearning]), and gives slices known to be weak
-// more weight.
-// Samples that a user flagged or corrected and nobody labelled are never used.
+// more weight. A suspect's weight is multiplied with the ratio of its label's
+// probability to that of the class it looks like, or with a factor, whichever is
+// larger. Samples that a user flagged or corrected and nobody labelled are never used.
 type Quality struct {
 	Folds       int      `json:"folds,omitempty"`        // 2 to 20; 0 does not check
 	Epochs      int      `json:"epochs,omitempty"`       // of each short training; 0 is a quarter of the training's, at least 4
-	ProxyFactor float64  `json:"proxy_factor,omitempty"` // weight of a suspect proxy label times this or the label's odds, what is larger, 0 to 1; 0 drops it
-	HumanFactor float64  `json:"human_factor,omitempty"` // likewise of a human label, over 0 to 1: it is never dropped; 1 only reports it
-	BaseFactor  float64  `json:"base_factor,omitempty"`  // likewise of a base sample
+	ProxyFactor float64  `json:"proxy_factor,omitempty"` // of a suspect proxy label, 0 to 1; 0 drops it
+	HumanFactor float64  `json:"human_factor,omitempty"` // of a suspect human label, over 0 to 1: it is never dropped; 1 only reports it
+	BaseFactor  float64  `json:"base_factor,omitempty"`  // of a suspect base sample, over 0 to 1
 	Weak        []string `json:"weak,omitempty"`         // slices, named as the evaluator does: class=LABEL, source=STRATUM, confidence=LOW-HIGH, or joined by +; also predicted=LABEL
 	WeakFactor  float64  `json:"weak_factor,omitempty"`  // weight of samples in any of them times this, at least 1
 }

@@ -53,10 +53,10 @@ func (m *material) check(ctx context.Context, o Options, progress func(Progress)
 			a.Dropped++
 		case factor < 1:
 			suspect.Action = "lowered"
-			// The label's odds: a wrong one has next to none, while the odd image
-			// under a right one, from which most is learned, keeps most of its weight.
-			odds := probabilities[i][s.labels[at]] / probabilities[i][looks]
-			s.weights[at] *= float32(min(1, max(factor, odds)))
+			// A wrong label is much less likely than what the image looks like; the
+			// unusual image under a right one, from which most is learned, is not.
+			ratio := probabilities[i][s.labels[at]] / probabilities[i][looks]
+			s.weights[at] *= float32(min(1, max(factor, ratio)))
 			a.Lowered++
 		}
 		a.Suspects[suspect.Source]++

@@ -62,8 +62,8 @@ type Active struct {
 // Quality is how a retraining looks for wrong labels and weak slices.
 type Quality struct {
 	Folds       int      `key:"folds" doc:"parts of the cross-validation that looks for wrong labels, 2 to 20; 0 does not look"`
-	Epochs      int      `key:"epochs" doc:"epochs of its short trainings; 0 is a quarter of train.epochs, at least 4: with five folds the check takes as long as the training"`
-	ProxyFactor float64  `key:"proxy_factor" doc:"the weight of a suspect proxy label is multiplied with the odds of that label against what the image looks like, but with no less than this; 0 drops it"`
+	Epochs      int      `key:"epochs" doc:"epochs of its short trainings; 0 is a quarter of train.epochs, at least 4"`
+	ProxyFactor float64  `key:"proxy_factor" doc:"the weight of a suspect proxy label is multiplied with the ratio of its probability to that of what the image looks like, but with no less than this; 0 drops it"`
 	HumanFactor float64  `key:"human_factor" doc:"likewise of a suspect human label, which is never dropped; 1 only reports it"`
 	BaseFactor  float64  `key:"base_factor" doc:"likewise of a suspect sample of the base dataset"`
 	Weak        []string `key:"weak" doc:"slices that are made heavier, named as on the comparison: class=LABEL, source=STRATUM, confidence=LOW-HIGH, joined by + as class+source=Coat+flagged; also predicted=LABEL"`
